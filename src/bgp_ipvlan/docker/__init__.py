@@ -1,0 +1,1 @@
+"""The front door: what dockerd calls over the plugin socket."""

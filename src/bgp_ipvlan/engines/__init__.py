@@ -1,0 +1,1 @@
+"""BGP engines behind the one port `ports.Engine`."""

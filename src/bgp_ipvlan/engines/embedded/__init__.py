@@ -1,0 +1,1 @@
+"""The default engine: our own edge speaker, sockets and timers around `bgp`."""

@@ -1,0 +1,1 @@
+"""The kernel: links, routes, events. The only place that speaks netlink."""

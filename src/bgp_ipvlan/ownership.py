@@ -1,0 +1,62 @@
+"""What is ours (D3): the numbers, names and marks, and the tests on them.
+
+The one place that answers "may we change or delete this?". Pure.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+
+from bgp_ipvlan import model
+
+ROUTE_PROTOCOL = 179
+"""rtm_protocol and nh_protocol of everything we put into the kernel (BGP's port; unassigned in rt_protos)."""
+ROUTE_METRIC = 17900
+"""Our own metric: an administrator's route for the same prefix keeps its own key, and wins."""
+NEXTHOP_ID_BASE = 0x0B17_0000
+"""First id of our nexthop objects; ids are NEXTHOP_ID_BASE + 1 … + 0xFFFF."""
+NEXTHOP_ID_LAST = NEXTHOP_ID_BASE + 0xFFFF
+ALIAS_PREFIX = "bgp-ipvlan:"
+LOCK_SOCKET = "\0bgp-ipvlan"
+"""Abstract unix socket: one daemon per network namespace."""
+COMMUNITY_MARK = (179, 17900)
+"""Data parts of the large community (our AS, 179, 17900) on what we announce: a hint, switches drop it."""
+
+_LINK_NAME = re.compile(r"bi[0-9a-f]{12}\Z")
+_HEX_ID = re.compile(r"[0-9a-f]{12,}\Z")
+
+
+def link_name(identity: str) -> str:
+    """Name of the link that belongs to a network's shim or to an endpoint.
+
+    Docker's ids are 64 hex digits; their first 12 are what Docker itself prints,
+    so that a person finds the container. Other ids (Swarm's) are hashed.
+    """
+    if not _HEX_ID.match(identity):
+        identity = hashlib.sha256(identity.encode()).hexdigest()
+    return "bi" + identity[:12]
+
+
+def link_alias(identity: str) -> str:
+    """`ifalias` of that link: the whole id, so that two ids of one name are told apart."""
+    return ALIAS_PREFIX + identity
+
+
+def alias_identity(alias: str) -> str | None:
+    """The id in an ifalias of ours, or None."""
+    return alias.removeprefix(ALIAS_PREFIX) if alias.startswith(ALIAS_PREFIX) else None
+
+
+def link_is_ours(link: model.Link) -> bool:
+    """Whether a link may be deleted by us: name, kind and alias must all say so (D3)."""
+    return (
+        _LINK_NAME.match(link.name) is not None
+        and link.kind == "ipvlan"
+        and link.alias.startswith(ALIAS_PREFIX)
+    )
+
+
+def marked(path: model.Path) -> bool:
+    """Whether a path carries the mark of a bgp-ipvlan host."""
+    return any(community[1:] == COMMUNITY_MARK for community in path.large_communities)

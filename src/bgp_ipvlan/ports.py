@@ -1,0 +1,135 @@
+"""The doors to the world: the kernel's links, the kernel's routes, the BGP engine.
+
+Each is a small Protocol made of the records of `model`; what stands behind one
+(netlink, sockets) never shows through. Tests put fakes here that behave.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Protocol
+
+from bgp_ipvlan import model
+
+
+class Links(Protocol):
+    """Links and addresses of the host's network namespace. Raises `errors.KernelError`."""
+
+    async def read(self) -> tuple[model.Link, ...]:
+        """All links with their addresses."""
+
+    async def ipvlan_available(self) -> bool:
+        """Whether this kernel can make ipvlan links; asks without making one."""
+
+    async def scan_slaves(self) -> model.SlaveScan:
+        """Find the ipvlan slaves of our links in every namespace of the machine.
+
+        Once a slave sits in a container nothing of it is visible on the host, yet it
+        fixes the parent's mode (kernel sheet, section 3).
+        """
+
+    async def ensure_slave(self, spec: model.SlaveSpec) -> model.Link:
+        """Make the slave, or bring an existing one of ours of that name to the spec.
+
+        Complete or not at all: on failure nothing of it is left. A link of that name
+        that is not ours is reason `foreign-link`. A stale one of ours with another
+        parent or alias is replaced.
+        """
+
+    async def delete(self, name: str) -> bool:
+        """Delete a link of ours by name; False if there is none (which is no error).
+
+        A link of that name that is not ours is left alone: reason `foreign-link`.
+        """
+
+
+class Routes(Protocol):
+    """The kernel's routes. Writing is asynchronous: batches go to a thread of their own."""
+
+    async def dump(self) -> model.RouteDump:
+        """Read the main table back, both families."""
+
+    def write(self, batches: Iterable[model.RouteBatch]) -> None:
+        """Queue routes to be set or deleted, in order. Never blocks.
+
+        Deleting what is gone is success. Failures arrive later through `on_failure`,
+        on the loop's thread.
+        """
+
+    async def flush(self) -> None:
+        """Return when everything queued so far has been answered by the kernel."""
+
+    async def drained(self) -> None:
+        """Return when the queue is short enough to take more (back-pressure)."""
+
+
+class KernelEvents(Protocol):
+    """What the kernel monitor tells; called on the loop's thread."""
+
+    def links_changed(self) -> None:
+        """A link or an address came, went or changed: read them again and audit."""
+
+    def foreign_route(self, family: model.Family, prefix: model.Nlri, text: str | None) -> None:
+        """Somebody else's route in the main table appeared or changed (`text`) or went (None)."""
+
+    def own_route_touched(self, family: model.Family, prefix: model.Nlri) -> None:
+        """Somebody else changed or deleted a route of ours."""
+
+    def overflow(self) -> None:
+        """Events were lost (ENOBUFS): audit everything."""
+
+
+class Engine(Protocol):
+    """The BGP engine (D1). All calls and callbacks on the loop's thread."""
+
+    async def start(self, *, restarted: bool, forwarding_preserved: bool) -> None:
+        """Open the sockets and start talking.
+
+        Args:
+            restarted: we ran before on this boot, so set the Restart State bit (RFC 4724 section 3).
+            forwarding_preserved: our links and routes are still in the kernel: set the F bit.
+
+        Raises:
+            errors.EngineError: reason `port-in-use`, …
+        """
+
+    def announce(self, announcements: Iterable[model.Announcement]) -> None:
+        """Announce, or replace the attributes of, some prefixes, to every neighbour, at once."""
+
+    def withdraw(self, prefixes: Iterable[model.Prefix]) -> None:
+        """Take announcements back. Unknown prefixes are ignored."""
+
+    def best(self, family: model.Family, prefix: model.Nlri) -> tuple[model.Path, ...]:
+        """The paths now in use for a prefix, best first; empty if there is none."""
+
+    def prefixes(self, family: model.Family) -> Iterable[model.Nlri]:
+        """All prefixes with a best path. Do not change the RIB while iterating."""
+
+    def neighbors(self) -> tuple[model.NeighborStatus, ...]:
+        """The configured neighbours as they are now."""
+
+    async def stop(self, *, withdraw: bool) -> None:
+        """Close.
+
+        With `withdraw`: withdraw everything and send Cease. Without: close TCP with no
+        NOTIFICATION, so that graceful restart holds our routes on the neighbours (D4).
+        """
+
+
+class EngineEvents(Protocol):
+    """What the engine tells."""
+
+    def best_paths(self, change: model.BestPaths) -> None:
+        """Best paths changed."""
+
+    def neighbor_changed(self, status: model.NeighborStatus, detail: str) -> None:
+        """A session came up or went down; `detail` is one clause for the log."""
+
+    def synced(self) -> None:
+        """Each configured neighbour has sent End-of-RIB, or the deadline has passed: said once.
+
+        From now on a prefix that nobody announced is known not to be announced.
+        """
+
+
+OnRouteFailure = Callable[[model.RouteFailure], None]
