@@ -320,7 +320,17 @@ class Announcement:
 
     prefix: Prefix
     next_hop: Address
+    """The parent's primary global address of the family."""
+    on_link: tuple[Interface, ...] = ()
+    """All addresses of the parent of that family, with their prefix lengths."""
     large_communities: tuple[tuple[int, int, int], ...] = ()
+
+    def next_hop_for(self, neighbor: Address) -> Address:
+        """NEXT_HOP towards one neighbour (D12): our address in its subnet, else `next_hop`."""
+        for interface in self.on_link:
+            if neighbor in interface.network:
+                return interface.ip
+        return self.next_hop
 
 
 class SessionState(enum.StrEnum):

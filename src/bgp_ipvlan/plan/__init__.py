@@ -1,0 +1,8 @@
+"""Decisions, pure: state → what we announce and route; best paths → routes or a reason why not.
+
+    own.py      our networks → announcements, blackholes, host routes
+    learned.py  what neighbours announce → a route, or a refusal with its reason
+    create.py   may this network be created?
+
+Values in, values out; no I/O, no clock, nothing remembered between calls.
+"""

@@ -1,0 +1,210 @@
+"""May this network be created? The create cases of D10's table. Pure.
+
+Every refusal says who is in the way and what to do about it: it is what the user of
+`docker network create` reads.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import itertools
+from collections.abc import Iterable, Mapping
+
+from bgp_ipvlan import errors, model, ownership
+
+_DOCKER_POOLS = [
+    # Docker's built-in pools (moby, ipamutils): cut into /16 and /20, the same on every host.
+    *((ipaddress.IPv4Network(f"172.{second}.0.0/16"), 16) for second in range(17, 32)),
+    (ipaddress.IPv4Network("192.168.0.0/16"), 20),
+]
+
+
+def check_pool(network: model.Network, *, accepted: bool, hint: str = "10.1.1.0/24") -> None:
+    """Refuse a subnet that Docker picked from its default pools.
+
+    Every host picks the same ones, so announcing them makes two hosts claim one prefix.
+
+    Args:
+        network: what is to be created.
+        accepted: the user gave `-o accept_default_pool=true`.
+        hint: a subnet for the remedy.
+
+    Raises:
+        errors.Refused: `default-pool`.
+    """
+    if accepted or not network.announced:
+        return
+    for subnet in network.subnets:
+        for pool, length in _DOCKER_POOLS:
+            if subnet.prefix.prefixlen == length and _inside(subnet.prefix, pool):
+                raise errors.Refused(
+                    "default-pool",
+                    f"{subnet.prefix} looks like Docker's own choice, which is the same on every "
+                    f"host and cannot be announced: give this host a subnet of its own with "
+                    f"--subnet, for example --subnet {hint} (if you mean {subnet.prefix}: "
+                    f"-o accept_default_pool=true)",
+                )
+
+
+def check_parent(
+    network: model.Network,
+    links: Mapping[str, model.Link],
+    networks: Iterable[model.Network],
+    slaves: Iterable[model.Slave],
+) -> None:
+    """Refuse a parent that cannot carry this network.
+
+    Args:
+        network: what is to be created.
+        links: the host's links by name.
+        networks: our existing networks.
+        slaves: ipvlan slaves found in any namespace, ours and others'.
+
+    Raises:
+        errors.BadRequest: `parent-missing`, `bad-parent`.
+        errors.Refused: `parent-down`, `one-parent`, `mode-in-use`.
+    """
+    name = network.parent
+    parent = links.get(name)
+    if parent is None:
+        have = ", ".join(sorted(n for n in links if n != "lo" and not n.startswith("bi"))) or "none"
+        raise errors.BadRequest(
+            "parent-missing",
+            f"parent interface {name} does not exist on this host (there are: {have}): "
+            f"choose one with -o parent=NAME",
+        )
+    if name == "lo" or parent.kind in {"ipvlan", "macvlan"}:
+        raise errors.BadRequest(
+            "bad-parent",
+            f"{name} cannot be a parent ({parent.kind or 'loopback'}): choose an Ethernet "
+            f"interface with -o parent=NAME",
+        )
+    if not (parent.up and parent.running):
+        remedy = f"ip link set {name} up" if not parent.up else "check its cable or peer"
+        raise errors.Refused("parent-down", f"parent interface {name} is down: {remedy}")
+    for other in networks:
+        if other.parent != name and other.id != network.id:
+            raise errors.Refused(
+                "one-parent",
+                f"network {other.short} already uses parent {other.parent}, and this version "
+                f"drives one parent per host: use -o parent={other.parent}",
+            )
+    _check_mode(network, parent, slaves)
+
+
+def _check_mode(network: model.Network, parent: model.Link, slaves: Iterable[model.Slave]) -> None:
+    """A second mode would silently change every slave of the parent (kernel sheet, section 3)."""
+    for slave in slaves:
+        if slave.parent_index != parent.index:
+            continue
+        if (slave.mode, slave.flag) == (network.mode, network.flag):
+            continue
+        identity = ownership.alias_identity(slave.alias)
+        whose = f"endpoint {identity[:12]} of ours" if identity else "somebody else"
+        where = f" in namespace {slave.namespace}" if slave.namespace else ""
+        raise errors.Refused(
+            "mode-in-use",
+            f"parent {parent.name} already carries ipvlan mode {slave.mode} flag {slave.flag} "
+            f"({slave.name} of {whose}{where}); one parent has one mode, and mixing would break "
+            f"those: use another parent, or remove them first",
+        )
+
+
+def check_local(
+    network: model.Network,
+    connected: Iterable[model.Prefix],
+    networks: Iterable[model.Network],
+    foreign: Mapping[model.Family, Mapping[model.Nlri, str]],
+) -> None:
+    """Refuse what collides with this host's own interfaces, networks and routes.
+
+    Raises:
+        errors.Refused: `connected-overlap`, `own-overlap`, `foreign-route`.
+    """
+    connected = tuple(connected)
+    networks = tuple(networks)
+    for subnet in network.subnets:
+        prefix = subnet.prefix
+        for other in connected:
+            if _overlaps(prefix, other):
+                raise errors.Refused(
+                    "connected-overlap",
+                    f"subnet {prefix} overlaps {other}, which is connected to this host: "
+                    f"choose a subnet that no wire has",
+                )
+        for mine in networks:
+            for taken in mine.subnets:
+                if mine.id != network.id and _overlaps(prefix, taken.prefix):
+                    raise errors.Refused(
+                        "own-overlap",
+                        f"subnet {prefix} overlaps {taken.prefix} of network {mine.short} on this "
+                        f"host: choose another subnet, or remove that network (docker network rm; "
+                        f"if Docker no longer knows it: bgp-ipvlan forget {mine.short})",
+                    )
+        if not network.announced:
+            continue
+        text = foreign[model.Family.of(prefix)].get(model.nlri(prefix))
+        if text is not None:
+            raise errors.Refused(
+                "foreign-route",
+                f"this host already has a route for {prefix} ({text}): choose another subnet, "
+                f"or remove that route",
+            )
+
+
+def claims(prefix: model.Prefix, keys: Iterable[model.Nlri]) -> list[model.Nlri]:
+    """Those learned prefixes that are equal to or inside a prefix."""
+    length = prefix.prefixlen
+    whole, rest = divmod(length, 8)
+    head = prefix.network_address.packed[:whole]
+    found = [key for key in keys if key[0] >= length and key[1 : 1 + whole] == head]
+    if rest:
+        last = prefix.network_address.packed[whole] >> (8 - rest)
+        found = [key for key in found if key[1 + whole] >> (8 - rest) == last]
+    return found
+
+
+def covering(prefix: model.Prefix) -> list[model.Nlri]:
+    """The keys of all prefixes that contain a prefix, itself and the default route left out."""
+    return [model.nlri(prefix.supernet(new_prefix=length)) for length in range(1, prefix.prefixlen)]
+
+
+def check_learned(
+    prefix: model.Prefix,
+    inside: Mapping[model.Nlri, tuple[model.Path, ...]],
+    around: Mapping[model.Nlri, tuple[model.Path, ...]],
+) -> None:
+    """Refuse what another host announces already.
+
+    A broader route of a router (an aggregate, 10.0.0.0/8) is fine; a broader prefix that
+    carries the mark of a bgp-ipvlan host is that host's own network. Switches may drop the
+    mark: then only equal and more specific prefixes are known to be somebody's.
+
+    Args:
+        prefix: the subnet to be created.
+        inside: learned prefixes equal to or inside it, with their paths.
+        around: learned prefixes that contain it.
+
+    Raises:
+        errors.Refused: `announced-elsewhere`.
+    """
+    family = model.Family.of(prefix)
+    marked = {key: paths for key, paths in around.items() if any(map(ownership.marked, paths))}
+    for key, paths in itertools.chain(inside.items(), marked.items()):
+        if not paths:
+            continue
+        path = paths[0]
+        raise errors.Refused(
+            "announced-elsewhere",
+            f"subnet {prefix} overlaps {model.prefix(family, key)}, which "
+            f"{path.next_hop} already announces (learned from {path.neighbor}): choose another "
+            f"subnet, or remove the network there first",
+        )
+
+
+def _overlaps(one: model.Prefix, other: model.Prefix) -> bool:
+    return one.version == other.version and one.overlaps(other)
+
+
+def _inside(one: model.Prefix, other: model.Prefix) -> bool:
+    return one.version == other.version and one.subnet_of(other)  # type: ignore[arg-type]

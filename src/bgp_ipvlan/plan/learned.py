@@ -1,0 +1,217 @@
+"""From best paths to routes, or to a refusal with its reason (D10). Pure.
+
+A batch has one next hop and many prefixes. The next hop is looked at once; the
+prefixes pass a set look-up on their first two octets, and only those that could
+touch something guarded are looked at one by one.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import ipaddress
+import itertools
+from collections.abc import Iterable, Mapping
+
+from bgp_ipvlan import model
+
+_MARTIANS = {
+    # RFC 6890 and RFC 1122: nothing a neighbour could route for us.
+    model.Family.IPV4: ("0.0.0.0/8", "127.0.0.0/8", "169.254.0.0/16", "224.0.0.0/3"),
+    # RFC 4291: loopback and IPv4-mapped, link-local, multicast.
+    model.Family.IPV6: ("::/96", "::ffff:0:0/96", "fe80::/10", "ff00::/8"),
+}
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Decision:
+    """What becomes of one batch."""
+
+    value: model.RouteValue | None
+    """The route for `accepted`; None when there is none (withdrawn, or next hop unusable)."""
+    accepted: list[model.Nlri]
+    refused: dict[model.Nlri, str]
+    """Prefix → reason code; their routes, if any, go."""
+
+
+class Guards:
+    """The prefixes that learned routes may not touch, as one look-up structure per family.
+
+    Args:
+        connected: prefixes of the host's interfaces → `connected-overlap` inside them.
+        own: prefixes of our own networks → `own-prefix` inside them.
+        accept: prefixes the administrator lets in although they are default or martian.
+    """
+
+    def __init__(
+        self,
+        connected: Iterable[model.Prefix] = (),
+        own: Iterable[model.Prefix] = (),
+        accept: Iterable[model.Prefix] = (),
+    ) -> None:
+        self.connected = frozenset(connected)
+        self.own = frozenset(own)
+        self.accept = frozenset(accept)
+        self._tables = {family: self._table(family) for family in model.Family}
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Guards):
+            return NotImplemented
+        return (self.connected, self.own, self.accept) == (
+            other.connected,
+            other.own,
+            other.accept,
+        )
+
+    __hash__ = None  # type: ignore[assignment]  # compared, never a key
+
+    def _table(self, family: model.Family) -> tuple[frozenset[bytes], dict[int, dict[int, str]]]:
+        """Heads that may be guarded, and the guards by length → network bits → reason."""
+        lengths: dict[int, dict[int, str]] = {}
+        heads = set(_short_heads())
+        # Later reasons replace earlier ones: connected is the strongest.
+        for reason, prefixes in (
+            ("martian", map(ipaddress.ip_network, _MARTIANS[family])),
+            ("own-prefix", iter(self.own)),
+            ("connected-overlap", iter(self.connected)),
+        ):
+            for prefix in prefixes:
+                if model.Family.of(prefix) is not family or prefix.prefixlen == 0:
+                    continue
+                bits = int(prefix.network_address) >> (family.bits - prefix.prefixlen)
+                lengths.setdefault(prefix.prefixlen, {})[bits] = reason
+                heads.update(_heads(prefix))
+        return frozenset(heads), lengths
+
+    def refusals(
+        self,
+        family: model.Family,
+        prefixes: list[model.Nlri],
+        foreign: Mapping[model.Nlri, str],
+    ) -> dict[model.Nlri, str]:
+        """The prefixes of a batch that must not become routes, with their reason codes.
+
+        Args:
+            family: of the batch.
+            prefixes: canonical NLRI.
+            foreign: routes in the main table that are not ours.
+        """
+        heads, lengths = self._tables[family]
+        refused: dict[model.Nlri, str] = {}
+        for key in prefixes:
+            if key[1:3] in heads:
+                reason = self._look(family, key, lengths)
+                if reason is not None:
+                    refused[key] = reason
+        if foreign and not foreign.keys().isdisjoint(prefixes):
+            for key in foreign.keys() & set(prefixes):
+                refused.setdefault(key, "foreign-route")
+        return refused
+
+    def _look(
+        self, family: model.Family, key: model.Nlri, lengths: dict[int, dict[int, str]]
+    ) -> str | None:
+        """Look at one prefix against every guard."""
+        found: set[str] = set()
+        length = key[0]
+        size = family.bits
+        bits = int.from_bytes(key[1:].ljust(size // 8, b"\0"))
+        for guard, networks in lengths.items():
+            if guard <= length:
+                reason = networks.get(bits >> (size - guard))
+                if reason is not None:
+                    found.add(reason)
+        for reason in ("connected-overlap", "own-prefix"):
+            if reason in found:
+                return reason
+        reason = "default-route" if length == 0 else "martian" if found else None
+        if reason and self.accept and model.prefix(family, key) in self.accept:
+            return None
+        return reason
+
+
+@functools.cache
+def _short_heads() -> frozenset[bytes]:
+    """Prefixes shorter than 9 bits have heads of less than two octets: always looked at."""
+    return frozenset([b"", *(bytes((octet,)) for octet in range(256))])
+
+
+def _heads(prefix: model.Prefix) -> Iterable[bytes]:
+    """Every two-octet beginning of an address inside a prefix."""
+    first = int.from_bytes(prefix.network_address.packed[:2])
+    count = 1 << max(0, 16 - prefix.prefixlen)
+    return (number.to_bytes(2) for number in range(first, first + count))
+
+
+class NextHops:
+    """Which gateways are on-link, through which interface.
+
+    Args:
+        links: the host's links.
+        parents: names of the parents in use: preferred where two interfaces share a subnet,
+            because containers can only use routes that leave by their parent.
+    """
+
+    def __init__(self, links: Iterable[model.Link], parents: Iterable[str] = ()) -> None:
+        wanted = frozenset(parents)
+        usable = [link for link in links if link.up and link.running]
+        usable.sort(key=lambda link: (link.name not in wanted, link.index))
+        self._networks = [
+            (address.network, link.index) for link in usable for address in link.addresses
+        ]
+        self._own = frozenset(address.ip for link in links for address in link.addresses)
+        self._cache: dict[model.Address, model.NextHop | str] = {}
+
+    def resolve(self, gateway: model.Address) -> model.NextHop | str:
+        """The next hop for a gateway, or a reason code."""
+        found = self._cache.get(gateway)
+        if found is None:
+            found = self._cache[gateway] = self._resolve(gateway)
+        return found
+
+    def _resolve(self, gateway: model.Address) -> model.NextHop | str:
+        if gateway in self._own:
+            return "nexthop-own"
+        for network, ifindex in self._networks:
+            # A /32 or /128 says nothing about who else is on the wire.
+            if network.prefixlen < network.max_prefixlen and gateway in network:
+                return model.NextHop(gateway, ifindex)
+        return "nexthop-offlink"
+
+
+def decide(
+    change: model.BestPaths,
+    guards: Guards,
+    next_hops: NextHops,
+    foreign: Mapping[model.Nlri, str],
+) -> Decision:
+    """What one batch of best paths becomes.
+
+    With several equal paths (ECMP) those with a usable next hop are taken; only when none
+    is usable the batch is refused.
+    """
+    if not change.paths:
+        return Decision(None, change.prefixes, {})
+    resolved = [next_hops.resolve(path.next_hop) for path in change.paths]
+    usable = {hop for hop in resolved if isinstance(hop, model.NextHop)}
+    if not usable:
+        reason = next(hop for hop in resolved if isinstance(hop, str))
+        return Decision(None, [], dict.fromkeys(change.prefixes, reason))
+    value = model.Via(tuple(sorted(usable, key=lambda hop: (int(hop.gateway), hop.ifindex))))
+    refused = guards.refusals(change.family, change.prefixes, foreign)
+    if not refused:
+        return Decision(value, change.prefixes, {})
+    accepted = list(itertools.filterfalse(refused.__contains__, change.prefixes))
+    return Decision(value, accepted, refused)
+
+
+def connected(links: Iterable[model.Link], ours: Iterable[str] = ()) -> set[model.Prefix]:
+    """Connected subnets of the host, without loopback's and without our own links'."""
+    skip = frozenset(ours)
+    return {
+        address.network
+        for link in links
+        if link.name not in skip and link.name != "lo"
+        for address in link.addresses
+        if not address.ip.is_link_local
+    }
