@@ -6,3 +6,7 @@
 
 Values in, values out; no I/O, no clock, nothing remembered between calls.
 """
+
+from bgp_ipvlan.plan import create, learned, own
+
+__all__ = ["create", "learned", "own"]

@@ -121,9 +121,12 @@ class Guards:
                 reason = networks.get(bits >> (size - guard))
                 if reason is not None:
                     found.add(reason)
-        for reason in ("connected-overlap", "own-prefix"):
-            if reason in found:
-                return reason
+        if "connected-overlap" in found:
+            return "connected-overlap"
+        if "own-prefix" in found:
+            # Two hosts claim the very same prefix: the case that needs a person.
+            same = model.prefix(family, key) in self.own
+            return "duplicate-prefix" if same else "own-prefix"
         reason = "default-route" if length == 0 else "martian" if found else None
         if reason and self.accept and model.prefix(family, key) in self.accept:
             return None
@@ -156,9 +159,10 @@ class NextHops:
         wanted = frozenset(parents)
         usable = [link for link in links if link.up and link.running]
         usable.sort(key=lambda link: (link.name not in wanted, link.index))
-        self._networks = [
+        self.networks = tuple(
             (address.network, link.index) for link in usable for address in link.addresses
-        ]
+        )
+        """Connected networks in the order they are tried; equal for equal results."""
         self._own = frozenset(address.ip for link in links for address in link.addresses)
         self._cache: dict[model.Address, model.NextHop | str] = {}
 
@@ -172,7 +176,7 @@ class NextHops:
     def _resolve(self, gateway: model.Address) -> model.NextHop | str:
         if gateway in self._own:
             return "nexthop-own"
-        for network, ifindex in self._networks:
+        for network, ifindex in self.networks:
             # A /32 or /128 says nothing about who else is on the wire.
             if network.prefixlen < network.max_prefixlen and gateway in network:
                 return model.NextHop(gateway, ifindex)

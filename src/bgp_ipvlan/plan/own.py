@@ -64,6 +64,33 @@ def of(
     return Own(announcements, routes, tuple(s.prefix for s in network.subnets), notes)
 
 
+def shim(network: model.Network) -> model.SlaveSpec:
+    """The host's own slave of a network: holds the gateway addresses (D9)."""
+    return model.SlaveSpec(
+        name=ownership.link_name(network.id),
+        alias=ownership.link_alias(network.id),
+        parent=network.parent,
+        mode=network.mode,
+        flag=network.flag,
+        mtu=network.mtu,
+        # A host address: its prefix would be a connected route that bypasses the blackhole.
+        addresses=tuple(ipaddress.ip_interface(s.gateway) for s in network.subnets if s.gateway),
+        up=True,
+    )
+
+
+def slave(network: model.Network, endpoint: model.Endpoint) -> model.SlaveSpec:
+    """The link that becomes a container's interface; Docker addresses it and sets it up."""
+    return model.SlaveSpec(
+        name=ownership.link_name(endpoint.id),
+        alias=ownership.link_alias(endpoint.id),
+        parent=network.parent,
+        mode=network.mode,
+        flag=network.flag,
+        mtu=network.mtu,
+    )
+
+
 def next_hops(parent: model.Link | None, family: model.Family) -> tuple[model.Interface, ...] | str:
     """Addresses of the parent that others can send to, primary first; or a reason code (D12)."""
     if parent is None:

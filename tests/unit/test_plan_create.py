@@ -1,0 +1,201 @@
+"""May a network be created: the create cases of D10's table."""
+
+from __future__ import annotations
+
+import ipaddress
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bgp_ipvlan import errors, model, ownership
+from bgp_ipvlan.plan import create
+
+NO_ROUTES: dict[model.Family, dict[model.Nlri, str]] = {f: {} for f in model.Family}
+
+
+def network(*subnets: str, **rest: object) -> model.Network:
+    """A network as a create request makes it."""
+    fields: dict[str, object] = {"id": "a" * 64, "parent": "eth1"} | rest
+    prefixes = tuple(model.Subnet(ipaddress.ip_network(s)) for s in subnets)
+    return model.Network(subnets=prefixes, **fields)  # type: ignore[arg-type]
+
+
+def link(name: str, index: int = 3, **rest: object) -> model.Link:
+    """A link that is up."""
+    fields: dict[str, object] = {"up": True, "running": True} | rest
+    return model.Link(index=index, name=name, **fields)  # type: ignore[arg-type]
+
+
+LINKS = {"lo": link("lo", 1), "eth0": link("eth0", 2), "eth1": link("eth1", 3)}
+
+
+def refused(reason: str) -> pytest.RaisesExc[errors.Error]:
+    """Expect an error with this reason."""
+    return pytest.RaisesExc(errors.Error, check=lambda error: error.reason == reason)
+
+
+@pytest.mark.parametrize("subnet", ["172.17.0.0/16", "172.31.0.0/16", "192.168.16.0/20"])
+def test_default_pool_is_refused_with_the_remedy(subnet: str) -> None:
+    """What Docker picks by itself is the same on every host."""
+    with pytest.raises(errors.Refused, match="--subnet") as caught:
+        create.check_pool(network(subnet), accepted=False)
+
+    assert caught.value.reason == "default-pool"
+
+
+@pytest.mark.parametrize(
+    "subnet", ["172.16.0.0/16", "172.17.0.0/24", "192.168.1.0/24", "10.0.0.0/8"]
+)
+def test_other_subnets_are_no_default_pool(subnet: str) -> None:
+    """Subnets a person chose pass."""
+    create.check_pool(network(subnet), accepted=False)
+
+
+def test_default_pool_may_be_meant() -> None:
+    """The option accepts it, and a network that is not announced needs no care."""
+    create.check_pool(network("172.17.0.0/16"), accepted=True)
+    create.check_pool(network("172.17.0.0/16", internal=True), accepted=False)
+
+
+def test_parent_missing_names_the_others() -> None:
+    """The user sees which interfaces there are."""
+    with pytest.raises(errors.BadRequest, match="eth0, eth1") as caught:
+        create.check_parent(network("10.1.1.0/24", parent="eth9"), LINKS, (), ())
+
+    assert caught.value.reason == "parent-missing"
+
+
+@pytest.mark.parametrize(
+    ("parent", "reason"),
+    [
+        (link("eth1", up=False), "parent-down"),
+        (link("eth1", running=False), "parent-down"),
+        (link("eth1", kind="ipvlan"), "bad-parent"),
+        (link("eth1", kind="macvlan"), "bad-parent"),
+    ],
+)
+def test_parent_that_cannot_be_one(parent: model.Link, reason: str) -> None:
+    """Down, without carrier, or a slave itself."""
+    with refused(reason):
+        create.check_parent(network("10.1.1.0/24"), {"eth1": parent}, (), ())
+
+
+def test_loopback_is_no_parent() -> None:
+    """Refused like any other interface that cannot carry slaves."""
+    with refused("bad-parent"):
+        create.check_parent(network("10.1.1.0/24", parent="lo"), LINKS, (), ())
+
+
+def test_second_parent_is_refused() -> None:
+    """This version drives one parent; the text names the other network."""
+    other = network("10.2.0.0/24", id="b" * 64, parent="eth0")
+
+    with refused("one-parent"):
+        create.check_parent(network("10.1.1.0/24"), LINKS, [other], ())
+
+
+def slave(mode: str = "l2", parent_index: int = 3, alias: str = "") -> model.Slave:
+    """An ipvlan slave in some container."""
+    return model.Slave(
+        name="eth0",
+        alias=alias,
+        mode=model.Mode(mode),
+        flag=model.Flag.BRIDGE,
+        parent_index=parent_index,
+        namespace="/proc/7/ns/net",
+    )
+
+
+def test_other_mode_on_the_parent_is_refused() -> None:
+    """Even where the only slave of that mode sits in somebody's container."""
+    with pytest.raises(errors.Refused, match="/proc/7/ns/net") as caught:
+        create.check_parent(network("10.1.1.0/24"), LINKS, (), [slave()])
+
+    assert caught.value.reason == "mode-in-use"
+
+
+def test_same_mode_or_other_parent_is_fine() -> None:
+    """Docker's own ipvlan driver may share the parent in the same mode."""
+    create.check_parent(network("10.1.1.0/24"), LINKS, (), [slave("l3"), slave("l2", 2)])
+
+
+@pytest.mark.parametrize("subnet", ["192.0.2.0/24", "192.0.2.64/26", "192.0.0.0/16"])
+def test_connected_overlap(subnet: str) -> None:
+    """Equal to, inside, or around a connected subnet."""
+    with refused("connected-overlap"):
+        create.check_local(network(subnet), [ipaddress.ip_network("192.0.2.0/24")], (), NO_ROUTES)
+
+
+def test_own_overlap_says_how_to_get_rid_of_a_forgotten_network() -> None:
+    """A record Docker lost can be dropped by hand."""
+    other = network("10.1.0.0/16", id="b" * 64)
+
+    with pytest.raises(errors.Refused, match="bgp-ipvlan forget bbbbbbbbbbbb"):
+        create.check_local(network("10.1.1.0/24"), (), [other], NO_ROUTES)
+
+
+def test_foreign_route_equal_is_refused_and_named() -> None:
+    """The route in the way is in the text; a broader one is fine."""
+    foreign = {
+        model.Family.IPV4: {
+            model.nlri(ipaddress.ip_network("10.1.1.0/24")): "proto static via 192.0.2.9"
+        },
+        model.Family.IPV6: {},
+    }
+
+    with pytest.raises(errors.Refused, match="192.0.2.9") as caught:
+        create.check_local(network("10.1.1.0/24"), (), (), foreign)
+    assert caught.value.reason == "foreign-route"
+    create.check_local(network("10.1.1.0/25"), (), (), foreign)
+
+
+def path(*, marked: bool) -> tuple[model.Path, ...]:
+    """A path from another host, or from a router."""
+    mark = ((64512, *ownership.COMMUNITY_MARK),) if marked else ()
+    hop = ipaddress.ip_address("192.0.2.9")
+    return (model.Path(neighbor=hop, next_hop=hop, large_communities=mark),)
+
+
+def test_learned_inside_is_refused() -> None:
+    """Another host has this prefix or a part of it, and is named."""
+    prefix = ipaddress.ip_network("10.1.1.0/24")
+    with pytest.raises(errors.Refused, match="192.0.2.9") as caught:
+        create.check_learned(prefix, {model.nlri(prefix): path(marked=False)}, {})
+
+    assert caught.value.reason == "announced-elsewhere"
+
+
+def test_learned_around_counts_only_when_marked() -> None:
+    """A router's aggregate is fine; a bgp-ipvlan host's own network is not."""
+    prefix = ipaddress.ip_network("10.1.1.0/24")
+    wide = model.nlri(ipaddress.ip_network("10.0.0.0/8"))
+
+    create.check_learned(prefix, {}, {wide: path(marked=False)})
+    with refused("announced-elsewhere"):
+        create.check_learned(prefix, {}, {wide: path(marked=True)})
+
+
+prefixes = st.builds(
+    lambda address, length: ipaddress.ip_network((address, length), strict=False),
+    st.integers(0, 2**16 - 1).map(lambda n: n << 16),
+    st.integers(0, 32),
+)
+
+
+@given(prefixes, st.lists(prefixes))
+def test_claims_agree_with_ipaddress(
+    prefix: ipaddress.IPv4Network, others: list[ipaddress.IPv4Network]
+) -> None:
+    """Found are exactly the prefixes equal to or inside."""
+    found = create.claims(prefix, [model.nlri(other) for other in others])
+
+    assert [model.nlri(o) for o in others if o.subnet_of(prefix)] == found
+
+
+@given(prefixes)
+def test_covering_agrees_with_ipaddress(prefix: ipaddress.IPv4Network) -> None:
+    """All supernets but the default route."""
+    found = [model.prefix(model.Family.IPV4, key) for key in create.covering(prefix)]
+
+    assert [prefix.supernet(new_prefix=n) for n in range(1, prefix.prefixlen)] == found
