@@ -177,6 +177,8 @@ class Link:
     """Has a carrier (IFF_LOWER_UP)."""
     parent_index: int = 0
     """IFLA_LINK, or 0."""
+    group: int = 0
+    """IFLA_GROUP."""
     addresses: tuple[Interface, ...] = ()
     """Global and link-local addresses, in the kernel's order (primary first)."""
 
@@ -250,8 +252,6 @@ class Blackhole:
 
 RouteValue = Via | Device | Blackhole
 
-MAIN_TABLE = 254
-
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class RouteBatch:
@@ -261,7 +261,9 @@ class RouteBatch:
     value: RouteValue | None
     """None deletes."""
     prefixes: list[Nlri]
-    table: int = MAIN_TABLE
+    replace: bool = False
+    """The kernel has a route of ours under these keys: replace it. Otherwise create, and
+    fail where somebody has a route with our very key (D3)."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -271,18 +273,22 @@ class RouteFailure:
     family: Family
     prefix: Nlri
     value: RouteValue | None
+    replace: bool
     reason: str
     """A reason code: `foreign-route` (EEXIST), `kernel-refused`."""
     detail: str
 
 
+Foreign = dict[Nlri, dict[int, str]]
+"""Others' routes: prefix → metric → text, such as `proto static via 192.0.2.1 dev eth1`."""
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class RouteDump:
-    """What one table holds now: our routes by value, everybody else's as text."""
+    """What the main table holds now: our routes by value, everybody else's as text."""
 
     ours: dict[Family, dict[Nlri, RouteValue]]
-    foreign: dict[Family, dict[Nlri, str]]
-    """Prefix → a description as `ip route` would give it, e.g. `proto static via 192.0.2.1 dev eth1`."""
+    foreign: dict[Family, Foreign]
 
 
 # --- BGP --------------------------------------------------------------------

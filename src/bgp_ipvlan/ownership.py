@@ -17,6 +17,9 @@ ROUTE_METRIC = 17900
 NEXTHOP_ID_BASE = 0x0B17_0000
 """First id of our nexthop objects; ids are NEXTHOP_ID_BASE + 1 … + 0xFFFF."""
 NEXTHOP_ID_LAST = NEXTHOP_ID_BASE + 0xFFFF
+LINK_GROUP = 17900
+"""IFLA_GROUP of our links. It can be given when a link is made, the alias only afterwards:
+it tells whose a link is that a crash left without one."""
 ALIAS_PREFIX = "bgp-ipvlan:"
 LOCK_SOCKET = "\0bgp-ipvlan"
 """Abstract unix socket: one daemon per network namespace."""
@@ -49,11 +52,14 @@ def alias_identity(alias: str) -> str | None:
 
 
 def link_is_ours(link: model.Link) -> bool:
-    """Whether a link may be deleted by us: name, kind and alias must all say so (D3)."""
+    """Whether a link may be deleted by us: name, kind and alias must all say so (D3).
+
+    A link half made has no alias yet, but our group.
+    """
     return (
         _LINK_NAME.match(link.name) is not None
         and link.kind == "ipvlan"
-        and link.alias.startswith(ALIAS_PREFIX)
+        and (link.alias.startswith(ALIAS_PREFIX) or (not link.alias and link.group == LINK_GROUP))
     )
 
 

@@ -69,11 +69,13 @@ class KernelEvents(Protocol):
     def links_changed(self) -> None:
         """A link or an address came, went or changed: read them again and audit."""
 
-    def foreign_route(self, family: model.Family, prefix: model.Nlri, text: str | None) -> None:
+    def foreign_route(
+        self, family: model.Family, prefix: model.Nlri, *, metric: int, text: str | None
+    ) -> None:
         """Somebody else's route in the main table appeared or changed (`text`) or went (None)."""
 
-    def own_route_touched(self, family: model.Family, prefix: model.Nlri) -> None:
-        """Somebody else changed or deleted a route of ours."""
+    def own_route_touched(self, family: model.Family, prefix: model.Nlri, *, present: bool) -> None:
+        """Somebody else changed (`present`) or deleted a route of ours."""
 
     def overflow(self) -> None:
         """Events were lost (ENOBUFS): audit everything."""

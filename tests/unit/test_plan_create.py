@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from bgp_ipvlan import errors, model, ownership
 from bgp_ipvlan.plan import create
 
-NO_ROUTES: dict[model.Family, dict[model.Nlri, str]] = {f: {} for f in model.Family}
+NO_ROUTES: dict[model.Family, model.Foreign] = {f: {} for f in model.Family}
 
 
 def network(*subnets: str, **rest: object) -> model.Network:
@@ -139,7 +139,7 @@ def test_foreign_route_equal_is_refused_and_named() -> None:
     """The route in the way is in the text; a broader one is fine."""
     foreign = {
         model.Family.IPV4: {
-            model.nlri(ipaddress.ip_network("10.1.1.0/24")): "proto static via 192.0.2.9"
+            model.nlri(ipaddress.ip_network("10.1.1.0/24")): {0: "proto static via 192.0.2.9"}
         },
         model.Family.IPV6: {},
     }

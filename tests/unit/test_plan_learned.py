@@ -28,7 +28,7 @@ GUARDS = learned.Guards(
     connected=[net("192.0.2.0/24"), net("172.16.0.0/12"), net("fd00:1::/64")],
     own=[net("10.1.1.0/24"), net("10.64.0.0/10"), net("fd00:2::/64")],
 )
-FOREIGN = {key("198.51.100.0/24"): "proto static via 192.0.2.9 dev eth1"}
+FOREIGN = {key("198.51.100.0/24"): {0: "proto static via 192.0.2.9 dev eth1"}}
 
 
 @pytest.mark.parametrize(

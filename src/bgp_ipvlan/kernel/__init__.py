@@ -1,1 +1,10 @@
-"""The kernel: links, routes, events. The only place that speaks netlink."""
+"""The kernel: links, routes, events. The only place that speaks netlink.
+
+links.py       make and delete ipvlan slaves          namespaces.py  find them in containers
+routes.py      write routes, read them back           pack.py, readback.py, nexthops.py  its parts
+monitor.py     what the kernel tells                  netlink.py     sockets and attributes
+"""
+
+from bgp_ipvlan.kernel import links, monitor, routes
+
+__all__ = ["links", "monitor", "routes"]

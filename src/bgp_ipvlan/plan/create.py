@@ -114,7 +114,7 @@ def check_local(
     network: model.Network,
     connected: Iterable[model.Prefix],
     networks: Iterable[model.Network],
-    foreign: Mapping[model.Family, Mapping[model.Nlri, str]],
+    foreign: Mapping[model.Family, model.Foreign],
 ) -> None:
     """Refuse what collides with this host's own interfaces, networks and routes.
 
@@ -143,8 +143,9 @@ def check_local(
                     )
         if not network.announced:
             continue
-        text = foreign[model.Family.of(prefix)].get(model.nlri(prefix))
-        if text is not None:
+        texts = foreign[model.Family.of(prefix)].get(model.nlri(prefix))
+        if texts:
+            text = "; ".join(texts.values())
             raise errors.Refused(
                 "foreign-route",
                 f"this host already has a route for {prefix} ({text}): choose another subnet, "

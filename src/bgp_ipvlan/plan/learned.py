@@ -87,7 +87,7 @@ class Guards:
         self,
         family: model.Family,
         prefixes: list[model.Nlri],
-        foreign: Mapping[model.Nlri, str],
+        foreign: Mapping[model.Nlri, object],
     ) -> dict[model.Nlri, str]:
         """The prefixes of a batch that must not become routes, with their reason codes.
 
@@ -187,7 +187,7 @@ def decide(
     change: model.BestPaths,
     guards: Guards,
     next_hops: NextHops,
-    foreign: Mapping[model.Nlri, str],
+    foreign: Mapping[model.Nlri, object],
 ) -> Decision:
     """What one batch of best paths becomes.
 

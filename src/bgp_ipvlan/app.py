@@ -1,0 +1,217 @@
+"""Builds and wires everything; starts it in the right order and stops it again.
+
+Start: be alone → listen for Docker (it must never find a dead socket) → state → kernel →
+announcements → BGP → answer. Stop: BGP first, without a word to the neighbours unless
+asked, then the rest; links and routes stay.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import ipaddress
+import logging
+import os
+import pathlib
+import signal
+import socket
+import sys
+from collections.abc import Iterator, Mapping
+
+import bgp_ipvlan
+from bgp_ipvlan import (
+    config,
+    control,
+    docker,
+    errors,
+    kernel,
+    model,
+    ownership,
+    reconcile,
+    status,
+)
+from bgp_ipvlan import state as state_
+from bgp_ipvlan.engines import embedded
+
+log = logging.getLogger("bgp_ipvlan")
+
+
+async def run(settings: config.Settings) -> None:
+    """Run the daemon until it is told to stop.
+
+    Raises:
+        errors.Error: it cannot start, with the reason and the remedy.
+    """
+    _log_to_stderr(debug=settings.debug)
+    stopping: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+    with only_one():
+        async with contextlib.AsyncExitStack() as stack:
+            await _start(settings, stack, stopping)
+            _notify("READY=1")
+            withdraw = await stopping
+            _notify("STOPPING=1")
+            log.info("stopping withdraw=%s", withdraw)
+    log.info("stopped")
+
+
+async def _start(
+    settings: config.Settings,
+    stack: contextlib.AsyncExitStack,
+    stopping: asyncio.Future[bool],
+) -> None:
+    def stop(withdraw: bool) -> None:
+        if not stopping.done():
+            stopping.set_result(withdraw)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop, False)
+    door = docker.server.PluginServer(settings.plugin_socket)
+    await door.start()
+    stack.push_async_callback(door.close)
+    log.info("bgp-ipvlan %s listening socket=%s", bgp_ipvlan.__version__, settings.plugin_socket)
+
+    state = await state_.State.open(settings.state_dir)
+    stack.push_async_callback(state.close)
+    links = kernel.links.KernelLinks()
+    await links.start()
+    stack.push_async_callback(links.close)
+    settings = dataclasses.replace(
+        settings, router_id=settings.router_id or _router_id(settings, await links.read())
+    )
+    core, engine = await _reconcile(settings, state, links, stack, stopping)
+
+    driver = docker.network.Driver(state, links, core, defaults=_defaults(settings))
+    snapshot = status.Status(settings, state, reconciler=core, engine=engine)
+    desk = control.ControlServer(settings.control_socket, snapshot, stop=stop, forget=driver.forget)
+    await desk.start()
+    stack.push_async_callback(desk.close)
+    door.ready(driver)
+    log.info("ready networks=%d neighbors=%d", len(state.networks), len(settings.neighbors))
+
+
+async def _reconcile(
+    settings: config.Settings,
+    state: state_.State,
+    links: kernel.links.KernelLinks,
+    stack: contextlib.AsyncExitStack,
+    stopping: asyncio.Future[bool],
+) -> tuple[reconcile.Reconciler, embedded.EmbeddedEngine]:
+    """Kernel, loop and engine, in the order in which each may rely on the one before."""
+    # The two know each other; the lambda looks `core` up when it is called.
+    routes = kernel.routes.KernelRoutes(lambda failure: core.route_failed(failure))  # noqa: PLW0108
+    core = reconcile.Reconciler(settings, state, links=links, routes=routes)
+    await routes.start()
+    stack.push_async_callback(routes.close)
+    # Events before the first reading: what happens in between is seen twice, never missed.
+    monitor = kernel.monitor.KernelMonitor(core, own_port=routes.port)
+    await monitor.start()
+    stack.push_async_callback(monitor.close)
+    preserved = await core.adopt(_boot_id())
+    engine = embedded.EmbeddedEngine(_speaker(settings), core)
+    core.attach(engine)
+    await engine.start(restarted=preserved, forwarding_preserved=preserved)
+    loop = asyncio.create_task(core.run(), name="reconcile")
+
+    def died(task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and task.exception() and not stopping.done():
+            stopping.set_exception(task.exception() or RuntimeError("reconcile ended"))
+
+    loop.add_done_callback(died)
+
+    async def shut() -> None:
+        withdraw = stopping.done() and not stopping.exception() and stopping.result()
+        loop.cancel()
+        await engine.stop(withdraw=withdraw)
+        if withdraw:
+            core.withdraw_learned()
+        await routes.flush()
+
+    stack.push_async_callback(shut)
+    return core, engine
+
+
+@contextlib.contextmanager
+def only_one() -> Iterator[None]:
+    """Be the only daemon in this network namespace (D3).
+
+    An abstract socket belongs to the namespace, and goes with the process, also after kill -9.
+
+    Raises:
+        errors.ConfigError: `already-running`.
+    """
+    lock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        lock.bind(ownership.LOCK_SOCKET)
+    except OSError:
+        lock.close()
+        raise errors.ConfigError(
+            "already-running",
+            "a bgp-ipvlan daemon already runs in this network namespace: see it with "
+            "`bgp-ipvlan status`, stop it with `bgp-ipvlan stop`",
+        ) from None
+    with lock:
+        yield
+
+
+def _boot_id() -> str:
+    return pathlib.Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+
+
+def _speaker(settings: config.Settings) -> model.SpeakerConfig:
+    return model.SpeakerConfig(
+        local_as=settings.local_as,
+        router_id=settings.router_id or ipaddress.IPv4Address(0),
+        neighbors=settings.neighbors,
+    )
+
+
+def _defaults(settings: config.Settings) -> docker.options.Defaults:
+    return docker.options.Defaults(
+        parent=settings.host_interface,
+        mode=settings.mode,
+        mtu=settings.mtu,
+        gateway=settings.gateway,
+        ipvlan_subnet=settings.ipvlan_subnet,
+    )
+
+
+def _router_id(
+    settings: config.Settings, links: tuple[model.Link, ...]
+) -> ipaddress.IPv4Address | None:
+    """The host interface's first IPv4 address, else any link's.
+
+    Raises:
+        errors.ConfigError: `no-router-id`, when there are neighbours to talk to.
+    """
+    ordered = sorted(links, key=lambda link: (link.name != settings.host_interface, link.index))
+    for link in ordered:
+        for address in link.addresses:
+            if isinstance(address, ipaddress.IPv4Interface) and not address.ip.is_loopback:
+                return ipaddress.IPv4Address(address.ip)
+    if settings.neighbors:
+        raise errors.ConfigError(
+            "no-router-id",
+            "this host has no IPv4 address to use as BGP identifier: give one with --router-id",
+        )
+    return None
+
+
+def _log_to_stderr(*, debug: bool) -> None:
+    # The journal stamps lines itself.
+    stamp = "" if os.environ.get("JOURNAL_STREAM") else "%(asctime)s "
+    logging.basicConfig(
+        stream=sys.stderr,
+        level=logging.WARNING,
+        format=f"{stamp}%(levelname)s %(message)s",
+    )
+    log.setLevel(logging.DEBUG if debug else logging.INFO)
+
+
+def _notify(message: str, environ: Mapping[str, str] = os.environ) -> None:
+    """Tell systemd (sd_notify(3), Type=notify)."""
+    path = environ.get("NOTIFY_SOCKET")
+    if not path:
+        return
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock, contextlib.suppress(OSError):
+        sock.sendto(message.encode(), "\0" + path[1:] if path[0] == "@" else path)

@@ -1,0 +1,83 @@
+"""`bgp-ipvlan cleanup`: remove every trace of ours from a host whose daemon is stopped.
+
+A teardown: it goes on after a failure and treats what is gone as done.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import pathlib
+from collections.abc import Iterable
+
+from bgp_ipvlan import app, errors, kernel, model, ownership
+from bgp_ipvlan import state as state_
+
+
+async def cleanup(
+    state_dir: pathlib.Path, sockets: Iterable[pathlib.Path], *, force: bool = False
+) -> list[str]:
+    """Remove routes, nexthop objects, links, state and sockets of ours.
+
+    Args:
+        state_dir: the state directory; only our own files in it are removed.
+        sockets: control and plugin socket.
+        force: although containers still have links of ours, which stay with them.
+
+    Returns:
+        One line per kind of thing removed.
+
+    Raises:
+        errors.ConfigError: `already-running`.
+        errors.Refused: `containers-attached`.
+        errors.KernelError: something could not be removed; the rest was.
+    """
+    with app.only_one():
+        links = kernel.links.KernelLinks()
+        await links.start()
+        try:
+            await _check_containers(links, force=force)
+            lines = [await _routes(), await _links(links)]
+        finally:
+            await links.close()
+        files = state_.remove(state_dir)
+        for path in sockets:
+            if path.is_socket():
+                path.unlink()
+                files += 1
+        return [*lines, f"removed {files} files"]
+
+
+async def _check_containers(links: kernel.links.KernelLinks, *, force: bool) -> None:
+    scan = await links.scan_slaves()
+    away = [s for s in scan.slaves if s.namespace and ownership.alias_identity(s.alias)]
+    if away and not force:
+        raise errors.Refused(
+            "containers-attached",
+            f"{len(away)} containers still have links of ours ({away[0].alias}, …): stop them "
+            f"and `docker network rm` their networks, or use --force, which cuts them off",
+        )
+
+
+async def _routes() -> str:
+    failures: list[model.RouteFailure] = []
+    routes = kernel.routes.KernelRoutes(failures.append)
+    await routes.start()
+    try:
+        dump = await routes.dump()
+        for family, ours in dump.ours.items():
+            if ours:
+                routes.write([model.RouteBatch(family, None, list(ours))])
+        await routes.flush()
+        await asyncio.sleep(0)
+    finally:
+        await routes.close()
+    if failures:
+        raise errors.KernelError("cleanup-failed", f"a route stayed: {failures[0].detail}")
+    return f"removed {sum(len(ours) for ours in dump.ours.values())} routes"
+
+
+async def _links(links: kernel.links.KernelLinks) -> str:
+    ours = [link.name for link in await links.read() if ownership.link_is_ours(link)]
+    for name in ours:
+        await links.delete(name)
+    return f"removed {len(ours)} links"

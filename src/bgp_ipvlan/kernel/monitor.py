@@ -1,0 +1,112 @@
+"""What the kernel tells of links, addresses and routes, as calls of `ports.KernelEvents`.
+
+Our own writes would come back as one notification per route, and slow the writer down
+(kernel sheet, section 4). A filter in the kernel drops what carries our writer's port id
+before it is queued.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import errno
+import socket
+import struct
+
+from bgp_ipvlan import model, ownership, ports
+from bgp_ipvlan.kernel import netlink as nl
+from bgp_ipvlan.kernel import pack, readback
+
+_GROUPS = (1, 5, 9, 7, 11)
+"""RTNLGRP_LINK, IPV4_IFADDR, IPV6_IFADDR, IPV4_ROUTE, IPV6_ROUTE."""
+_SO_ATTACH_FILTER = 26
+_PORT_OFFSET = 12
+"""nlmsg_pid in nlmsghdr."""
+_RTN_KINDS = frozenset((1, 6, 7, 8, 9))
+"""Unicast, blackhole, unreachable, prohibit, throw: what stands in the main table."""
+_PER_TURN = 64
+_LINK_KINDS = frozenset((nl.RTM_NEWLINK, nl.RTM_DELLINK, nl.RTM_NEWADDR, nl.RTM_DELADDR))
+
+
+class KernelMonitor:
+    """See the module.
+
+    Args:
+        events: whom to tell, on the loop's thread.
+        own_port: netlink port id of the route writer.
+    """
+
+    def __init__(self, events: ports.KernelEvents, *, own_port: int) -> None:
+        self._events = events
+        self._own_port = own_port
+
+    async def start(self) -> None:
+        """Subscribe."""
+        self._socket = nl.open_socket()
+        self._socket.setblocking(False)
+        _attach_filter(self._socket, self._own_port)
+        for group in _GROUPS:
+            self._socket.setsockopt(nl.SOL_NETLINK, nl.NETLINK_ADD_MEMBERSHIP, group)
+        self._loop = asyncio.get_running_loop()
+        self._loop.add_reader(self._socket, self._readable)
+
+    async def close(self) -> None:
+        """Stop listening."""
+        self._loop.remove_reader(self._socket)
+        self._socket.close()
+
+    def _readable(self) -> None:
+        links = False
+        # Bounded, so that a storm of others' routes does not keep the loop (D7).
+        for _ in range(_PER_TURN):
+            try:
+                data = self._socket.recv(1 << 16)
+            except BlockingIOError:
+                break
+            except OSError as error:
+                if error.errno != errno.ENOBUFS:
+                    raise
+                self._events.overflow()
+                continue
+            for kind, _, body in nl.messages(data):
+                if kind in _LINK_KINDS:
+                    links = True
+                elif kind in {nl.RTM_NEWROUTE, nl.RTM_DELROUTE}:
+                    self._route(kind, body)
+        if links:
+            self._events.links_changed()
+
+    def _route(self, kind: int, body: bytes) -> None:
+        fields = nl.RTMSG.unpack_from(body)
+        family_number, table, protocol, type_, flags = (*fields[:1], *fields[4:6], *fields[7:])
+        if table != pack.RT_TABLE_MAIN or flags & readback.RTM_F_CLONED:
+            return
+        if type_ not in _RTN_KINDS or family_number not in {socket.AF_INET, socket.AF_INET6}:
+            return
+        ipv4 = family_number == socket.AF_INET
+        family = model.Family.IPV4 if ipv4 else model.Family.IPV6
+        prefix, metric = readback.key_of(family, body)
+        present = kind == nl.RTM_NEWROUTE
+        if (protocol, metric) == (ownership.ROUTE_PROTOCOL, ownership.ROUTE_METRIC):
+            self._events.own_route_touched(family, prefix, present=present)
+        else:
+            text = readback.describe(body) if present else None
+            self._events.foreign_route(family, prefix, metric=metric, text=text)
+
+
+def _attach_filter(sock: socket.socket, port: int) -> None:
+    """Drop messages whose nlmsg_pid is `port` (classic BPF, linux/filter.h)."""
+    # BPF loads in network order what netlink wrote in the host's.
+    swapped = struct.unpack(">I", struct.pack("=I", port))[0]
+    program = b"".join(
+        struct.pack("=HBBI", *instruction)
+        for instruction in (
+            (0x20, 0, 0, _PORT_OFFSET),  # A = word at the offset
+            (0x15, 0, 1, swapped),  # equal? next : skip one
+            (0x06, 0, 0, 0),  # drop
+            (0x06, 0, 0, 0xFFFFFFFF),  # keep all of it
+        )
+    )
+    code = ctypes.create_string_buffer(program, len(program))
+    fprog = struct.pack("HP", len(program) // 8, ctypes.addressof(code))
+    sock.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, fprog)
