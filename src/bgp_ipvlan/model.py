@@ -300,14 +300,21 @@ class Path:
 
     neighbor: Address
     next_hop: Address
+    origin: int = 0
+    """0 IGP, 1 EGP, 2 INCOMPLETE."""
     as_path: tuple[int, ...] = ()
+    """All AS numbers in it, those of sets too."""
+    as_path_length: int = 0
+    """As RFC 4271 section 9.1.2.2 counts: a set is one."""
     med: int | None = None
-    local_pref: int | None = None
+    local_pref: int = 100
     communities: tuple[int, ...] = ()
     large_communities: tuple[tuple[int, int, int], ...] = ()
-    originator_id: Address | None = None
-    stale: bool = False
-    """Kept over a neighbour's restart (RFC 4724 section 4.2)."""
+    originator_id: int | None = None
+    cluster_list: tuple[int, ...] = ()
+    ebgp: bool = False
+    router_id: int = 0
+    """The neighbour's BGP identifier."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

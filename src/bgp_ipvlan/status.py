@@ -171,7 +171,6 @@ class Status:
                 out |= {"type": "learned", "next_hops": hops}
                 out["neighbor"] = str(paths[0].neighbor) if paths else None
                 out["as_path"] = list(paths[0].as_path) if paths else []
-                out["stale"] = any(path.stale for path in paths)
             case model.Device(ifindex, source):
                 out |= {"type": "endpoint", "interface": names.get(ifindex, "")}
                 out["source"] = str(source) if source else None

@@ -75,14 +75,13 @@ def _routes(console: rich.console.Console, answer: Json) -> None:
     table = _table("PREFIX", "TYPE", "VIA", "INTERFACE", "NEIGHBOR", "NOTE")
     for route in answer["routes"]:
         hops = route.get("next_hops", ())
-        notes = [word for word in ("pending", "stale") if route.get(word)]
         table.add_row(
             route["prefix"],
             route["type"],
             " ".join(hop["gateway"] for hop in hops) or "-",
             " ".join(hop["interface"] for hop in hops) or route.get("interface") or "-",
             route.get("neighbor") or "-",
-            " ".join(notes),
+            "pending" if route["pending"] else "",
         )
     for route in answer["refused"]:
         table.add_row(

@@ -1,0 +1,230 @@
+"""Path attributes (RFC 4271 section 5), with the error handling of RFC 7606. Pure.
+
+Three things can become of a bad attribute: the session is reset (`ProtocolError`), the
+routes of the UPDATE are withdrawn (`Withdraw`), or the attribute alone is dropped.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import ipaddress
+import struct
+from collections.abc import Callable
+
+from bgp_ipvlan import model
+from bgp_ipvlan.bgp import message
+
+ORIGIN, AS_PATH, NEXT_HOP, MED, LOCAL_PREF, ATOMIC_AGGREGATE, AGGREGATOR = range(1, 8)
+COMMUNITIES, ORIGINATOR_ID, CLUSTER_LIST = 8, 9, 10
+MP_REACH_NLRI, MP_UNREACH_NLRI = 14, 15
+EXTENDED_COMMUNITIES, AS4_PATH, AS4_AGGREGATOR, LARGE_COMMUNITIES = 16, 17, 18, 32
+
+OPTIONAL, TRANSITIVE, PARTIAL, EXTENDED_LENGTH = 0x80, 0x40, 0x20, 0x10
+_AS_SET, _AS_SEQUENCE, _CONFED_SEQUENCE, _CONFED_SET = 1, 2, 3, 4
+
+_WELL_KNOWN = frozenset((ORIGIN, AS_PATH, NEXT_HOP, LOCAL_PREF, ATOMIC_AGGREGATE))
+
+
+class WithdrawError(Exception):
+    """The attributes are unusable: treat the UPDATE's routes as withdrawn (RFC 7606 section 2)."""
+
+
+@dataclasses.dataclass(slots=True)
+class Attributes:
+    """What an UPDATE says about its routes."""
+
+    origin: int | None = None
+    as_path: tuple[int, ...] | None = None
+    as_path_length: int = 0
+    next_hop: model.Address | None = None
+    med: int | None = None
+    local_pref: int | None = None
+    communities: tuple[int, ...] = ()
+    large_communities: tuple[tuple[int, int, int], ...] = ()
+    originator_id: int | None = None
+    cluster_list: tuple[int, ...] = ()
+    reach: bytes | None = None
+    """MP_REACH_NLRI, not yet looked into."""
+    unreach: bytes | None = None
+    problem: str = ""
+    """Why the routes are to be treated as withdrawn; empty when they are not."""
+
+
+def parse(data: bytes, *, four_octet_as: bool, ebgp: bool) -> Attributes:
+    """Decode the path attributes of one UPDATE.
+
+    Raises:
+        message.ProtocolError: the session cannot go on.
+    """
+    found = Attributes()
+    raw: dict[int, bytes] = {}
+    start = 0
+    while start < len(data):
+        if len(data) - start < 3:
+            found.problem = "attribute list is cut off"
+            break
+        flags, code = data[start], data[start + 1]
+        wide = bool(flags & EXTENDED_LENGTH)
+        value = start + (4 if wide else 3)
+        end = value + int.from_bytes(data[start + 2 : value])
+        if value > len(data) or end > len(data):
+            # RFC 7606 section 4: the length of all attributes still says where NLRI begin.
+            found.problem = f"attribute {code} is cut off"
+            break
+        if code in raw:
+            if code in {MP_REACH_NLRI, MP_UNREACH_NLRI}:
+                raise message.ProtocolError(message.UPDATE_ERROR, 1)
+        else:
+            raw[code] = data[value:end]
+            if _flags_wrong(flags, code, data[start:end]) and not found.problem:
+                found.problem = f"attribute {code} has wrong flags"
+        start = end
+    for code, value_ in raw.items():
+        parser = _PARSERS.get(code)
+        if parser is None or (ebgp and code in _IBGP_ONLY):
+            continue
+        try:
+            parser(found, value_, four_octet_as)
+        except WithdrawError as error:
+            found.problem = found.problem or str(error)
+    if not four_octet_as and AS4_PATH in raw:
+        _merge_as4_path(found, raw[AS4_PATH])
+    return found
+
+
+def _flags_wrong(flags: int, code: int, whole: bytes) -> bool:
+    """Optional and transitive bits as each attribute demands (RFC 7606 section 3c)."""
+    if code in _WELL_KNOWN:
+        return flags & (OPTIONAL | TRANSITIVE) != TRANSITIVE
+    if code not in _PARSERS:
+        if not flags & OPTIONAL:
+            # RFC 4271 section 6.3: we cannot know what we would break.
+            raise message.ProtocolError(message.UPDATE_ERROR, 2, whole)
+        return False
+    return not flags & OPTIONAL
+
+
+def _origin(found: Attributes, value: bytes, _: bool) -> None:
+    if len(value) != 1 or value[0] > 2:
+        raise WithdrawError("ORIGIN is malformed")
+    found.origin = value[0]
+
+
+def _as_path(found: Attributes, value: bytes, four_octet_as: bool) -> None:
+    found.as_path, found.as_path_length = _segments(value, 4 if four_octet_as else 2)
+
+
+def _segments(value: bytes, width: int) -> tuple[tuple[int, ...], int]:
+    numbers: list[int] = []
+    length = start = 0
+    while start < len(value):
+        if start + 2 > len(value):
+            raise WithdrawError("AS_PATH is malformed")
+        kind, count = value[start], value[start + 1]
+        end = start + 2 + count * width
+        if kind not in {_AS_SET, _AS_SEQUENCE, _CONFED_SEQUENCE, _CONFED_SET}:
+            raise WithdrawError("AS_PATH has an unknown segment")
+        if count == 0 or end > len(value):
+            raise WithdrawError("AS_PATH is malformed")
+        part = struct.unpack_from(f"!{count}{'I' if width == 4 else 'H'}", value, start + 2)
+        numbers += part
+        # RFC 4271 section 9.1.2.2; RFC 5065 section 5.3 for confederations.
+        length += {_AS_SET: 1, _AS_SEQUENCE: count}.get(kind, 0)
+        start = end
+    return tuple(numbers), length
+
+
+def _merge_as4_path(found: Attributes, value: bytes) -> None:
+    """Put the real numbers of AS4_PATH in the place of AS_TRANS (RFC 6793 section 4.2.3)."""
+    try:
+        numbers, length = _segments(value, 4)
+    except WithdrawError:
+        return  # RFC 6793 section 6: a malformed AS4_PATH is discarded
+    if found.as_path is not None and length <= found.as_path_length:
+        keep = len(found.as_path) - len(numbers)
+        found.as_path = found.as_path[: max(keep, 0)] + numbers
+
+
+def _next_hop(found: Attributes, value: bytes, _: bool) -> None:
+    if len(value) != 4:
+        raise WithdrawError("NEXT_HOP is malformed")
+    found.next_hop = ipaddress.IPv4Address(value)
+
+
+def _number(name: str, field: str) -> Callable[[Attributes, bytes, bool], None]:
+    def parser(found: Attributes, value: bytes, _: bool) -> None:
+        if len(value) != 4:
+            raise WithdrawError(f"{name} is malformed")
+        setattr(found, field, int.from_bytes(value))
+
+    return parser
+
+
+def _numbers(name: str, field: str) -> Callable[[Attributes, bytes, bool], None]:
+    def parser(found: Attributes, value: bytes, _: bool) -> None:
+        if not value or len(value) % 4:
+            raise WithdrawError(f"{name} is malformed")
+        setattr(found, field, struct.unpack(f"!{len(value) // 4}I", value))
+
+    return parser
+
+
+def _large_communities(found: Attributes, value: bytes, _: bool) -> None:
+    if not value or len(value) % 12:
+        raise WithdrawError("LARGE_COMMUNITY is malformed")
+    found.large_communities = tuple(struct.iter_unpack("!III", value))
+
+
+def _reach(found: Attributes, value: bytes, _: bool) -> None:
+    found.reach = value
+
+
+def _unreach(found: Attributes, value: bytes, _: bool) -> None:
+    found.unreach = value
+
+
+def _ignore(_found: Attributes, _value: bytes, _: bool) -> None:
+    """Of no use to an edge speaker, and never passed on."""
+
+
+_PARSERS: dict[int, Callable[[Attributes, bytes, bool], None]] = {
+    ORIGIN: _origin,
+    AS_PATH: _as_path,
+    NEXT_HOP: _next_hop,
+    MED: _number("MULTI_EXIT_DISC", "med"),
+    LOCAL_PREF: _number("LOCAL_PREF", "local_pref"),
+    ATOMIC_AGGREGATE: _ignore,
+    AGGREGATOR: _ignore,
+    COMMUNITIES: _numbers("COMMUNITIES", "communities"),
+    ORIGINATOR_ID: _number("ORIGINATOR_ID", "originator_id"),
+    CLUSTER_LIST: _numbers("CLUSTER_LIST", "cluster_list"),
+    MP_REACH_NLRI: _reach,
+    MP_UNREACH_NLRI: _unreach,
+    EXTENDED_COMMUNITIES: _ignore,
+    AS4_PATH: _ignore,
+    AS4_AGGREGATOR: _ignore,
+    LARGE_COMMUNITIES: _large_communities,
+}
+_IBGP_ONLY = frozenset((LOCAL_PREF, ORIGINATOR_ID, CLUSTER_LIST))
+"""Discarded when an external neighbour sends them (RFC 7606 section 7)."""
+
+
+def encode(code: int, value: bytes, flags: int) -> bytes:
+    """One attribute."""
+    if len(value) > 255:
+        return struct.pack("!BBH", flags | EXTENDED_LENGTH, code, len(value)) + value
+    return bytes((flags, code, len(value))) + value
+
+
+def encode_as_path(numbers: tuple[int, ...], *, four_octet_as: bool) -> bytes:
+    """AS_PATH of one AS_SEQUENCE; empty within our own AS (RFC 4271 section 5.1.2)."""
+    value = b""
+    if numbers:
+        fits = [n if four_octet_as or n < 1 << 16 else 23456 for n in numbers]
+        kind = "I" if four_octet_as else "H"
+        value = bytes((_AS_SEQUENCE, len(fits))) + struct.pack(f"!{len(fits)}{kind}", *fits)
+    whole = encode(AS_PATH, value, TRANSITIVE)
+    if not four_octet_as and any(n >= 1 << 16 for n in numbers):
+        real = bytes((_AS_SEQUENCE, len(numbers))) + struct.pack(f"!{len(numbers)}I", *numbers)
+        whole += encode(AS4_PATH, real, OPTIONAL | TRANSITIVE)
+    return whole
