@@ -24,12 +24,10 @@ _PYTEST = ("-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "lab.guestrepor
 class _Batch:
     """One guest and the tests it runs."""
 
-    def __init__(self, nodeids: Sequence[str], weight: str) -> None:
+    def __init__(self, nodeids: Sequence[str]) -> None:
         self._read = 0
         self.reports: dict[str, list[pytest.TestReport]] = defaultdict(list)
         spec = uml.Spec(
-            memory=weight,
-            docker=any("docker" in nodeid for nodeid in nodeids),
             show=(Path(sys.prefix), Path(sys.base_prefix)),
             environment={"HYPOTHESIS_STORAGE_DIRECTORY": "/tmp/hypothesis"},
         )
@@ -89,7 +87,7 @@ class Session:
 
     def _boot(self) -> None:
         for nodeids in _deal(self._modules):
-            batch = _Batch(nodeids, "2G")
+            batch = _Batch(nodeids)
             self._batches.update(dict.fromkeys(nodeids, batch))
 
 

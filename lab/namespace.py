@@ -136,6 +136,11 @@ class Host:
         self.pid = int(line)
         """Of the holder, as this machine sees it: `/proc/PID/ns/net`, `nsenter --target PID`."""
 
+    @property
+    def root(self) -> Path:
+        """The host's file tree, seen from outside: sockets below it can be connected to."""
+        return Path(f"/proc/{self.pid}/root")
+
     def command(self, *argv: str | Path) -> list[str]:
         """The command line that runs `argv` on this host, for a subprocess of one's own."""
         return [

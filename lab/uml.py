@@ -34,10 +34,6 @@ _MODULES = (
     *("ipv6", "ipvlan", "dummy", "veth", "bridge", "8021q", "vxlan", "vrf", "macvlan", "overlay"),
 )
 _WRITABLE = ("/run", "/tmp", "/var/tmp", "/var/log", "/root")
-_DOCKER = (
-    *("/usr/sbin/dockerd", "/usr/bin/containerd", "/usr/bin/containerd-shim-runc-v2"),
-    *("/usr/sbin/runc", "/usr/bin/docker"),
-)
 
 
 def inside() -> bool:
@@ -50,8 +46,6 @@ class Spec:
     """What to boot."""
 
     memory: str = "2G"
-    docker: bool = False
-    """Copy Debian's docker programs into memory first: a second of boot, several per container."""
     environment: Mapping[str, str] = dataclasses.field(default_factory=dict)
     show: tuple[Path, ...] = ()
     """More places that the command reads; needed only where they lie below a writable one."""
@@ -184,7 +178,6 @@ class Guest:
             GUEST_VARIABLE: "1",
             **spec.environment,
         }
-        programs = [path for path in _DOCKER if spec.docker and Path(path).exists()]
         return "\n".join(
             [
                 f"MARK={self._mark}",
@@ -192,7 +185,6 @@ class Guest:
                 f"INTERACTIVE={'yes' if spec.interactive else ''}",
                 f"HIDDEN=({shlex.join(map(str, hidden))})",
                 f"MODULES=({shlex.join(_MODULES)})",
-                f"PROGRAMS=({shlex.join(programs)})",
                 *(f"export {key}={shlex.quote(value)}" for key, value in exported.items()),
                 "",
             ]
@@ -233,7 +225,7 @@ def run(
 def main() -> None:
     """`python -m lab.uml COMMAND…`: run a command in the guest, for a person."""
     argv = sys.argv[1:] or ["bash"]
-    spec = Spec(interactive=sys.stdin.isatty(), docker=False)
+    spec = Spec(interactive=sys.stdin.isatty())
     sys.exit(run(argv, spec, on_line=lambda line: print(line, flush=True)))
 
 
