@@ -8,9 +8,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from lab import require, uml
+
+hypothesis.settings.register_profile("soak", max_examples=5000, deadline=None)
 
 HERE = Path(__file__).parent
 _missing = pytest.StashKey[dict[str, tuple[str, ...]]]()
