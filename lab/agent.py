@@ -80,6 +80,12 @@ class Agent:
 
         namespace.wait_until(up, f"{count} sessions of {self.host.name}", timeout=timeout)
 
+    def stop_command(self, *flags: str) -> str:
+        """`bgp-ipvlan stop`, which returns when the daemon is gone; what it printed."""
+        printed = self.run("stop", *flags)
+        self.process.wait()
+        return printed
+
     def stop(self) -> int:
         """SIGTERM; returns the exit status."""
         return self.process.stop()
