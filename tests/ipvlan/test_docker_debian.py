@@ -1,0 +1,27 @@
+"""Docker 20.10 of Debian 12: the interface arrives before the namespace exists."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from lab import dockerhost
+from tests.ipvlan import docker_story
+
+
+@pytest.fixture(scope="module")
+def site() -> Iterator[docker_story.Site]:
+    """Two hosts, one with this Docker."""
+    with docker_story.site(dockerhost.DEBIAN) as site:
+        yield site
+
+
+def test_whole_life(site: docker_story.Site) -> None:
+    """Create, run, reach, stop, start again, remove."""
+    docker_story.whole_life(site, gateway_check=False)
+
+
+def test_dockerd_killed(site: docker_story.Site) -> None:
+    """Kill -9 of dockerd does not cut a container off."""
+    docker_story.dockerd_killed(site)
