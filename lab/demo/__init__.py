@@ -1,0 +1,1 @@
+"""The demo: what a newcomer sees by `make demo`."""
