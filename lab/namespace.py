@@ -110,6 +110,7 @@ class Host:
 
     def __init__(self, name: str, directory: Path) -> None:
         self.name = name
+        self._started: list[process.Process] = []
         self.directory = directory
         """For logs and files; the same path inside and outside."""
         directory.mkdir()
@@ -171,12 +172,14 @@ class Host:
         self, *argv: str | Path, log: str, env: dict[str, str] | None = None
     ) -> process.Process:
         """Start a process that goes on; its output is appended to `directory/log`."""
-        return process.Process(
+        started = process.Process(
             self.command(*argv),
             log=self.directory / log,
             env=env,
             forks=True,
         )
+        self._started.append(started)
+        return started
 
     def routes(self, *selector: str, family: int = 4) -> list[dict[str, Any]]:
         """`ip -j route show SELECTOR`, the witness of the tests."""
@@ -204,6 +207,9 @@ class Host:
             with contextlib.suppress(BrokenPipeError):
                 self._holder.stdin.close()
         process.reap(self._holder)
+        # The kernel has ended them with the namespace; their wrappers want to be waited for.
+        for started in self._started:
+            started.wait()
         for stream in (self._holder.stdout, self._holder.stderr):
             if stream is not None:
                 stream.close()

@@ -113,6 +113,7 @@ class Bird:
             protocol bgp {self._name(neighbor.address)} {{
               local as {self.speaker.local_as};
               neighbor {neighbor.address} as {neighbor.remote_as};
+              direct;
               hold time {neighbor.hold_time};
               connect retry time 1; connect delay time 1; error wait time 1, 2;
               debug {{ states, events }};

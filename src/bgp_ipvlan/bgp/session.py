@@ -250,17 +250,17 @@ class Session:
         for family, keys in found.announced.items():
             if family not in self.families:
                 continue
-            looped = self._looped(found)
-            path = None if looped else self._path(family, found)
-            yield Learned(family, path, keys, looped)
+            path = None if self._looped(found) else self._path(family, found)
+            yield Learned(family, path, keys)
 
-    def _looped(self, found: update.Update) -> str:
-        """RFC 4271 section 9.1.2, RFC 4456 section 8: it has been here already."""
-        if self._local.local_as in (found.attributes.as_path or ()):
-            return "own AS in AS_PATH"
-        if found.attributes.originator_id == int(self._local.router_id):
-            return "own router id is ORIGINATOR_ID"
-        return ""
+    def _looped(self, found: update.Update) -> bool:
+        """RFC 4271 section 9.1.2, RFC 4456 section 8: it has been here already.
+
+        No fault of the neighbour's: many send everybody everything.
+        """
+        return self._local.local_as in (
+            found.attributes.as_path or ()
+        ) or found.attributes.originator_id == int(self._local.router_id)
 
     def _path(self, family: model.Family, found: update.Update) -> model.Path:
         attributes = found.attributes
