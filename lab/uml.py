@@ -49,6 +49,8 @@ class Spec:
     environment: Mapping[str, str] = dataclasses.field(default_factory=dict)
     show: tuple[Path, ...] = ()
     """More places that the command reads; needed only where they lie below a writable one."""
+    consoles: int = 0
+    """Further consoles: /dev/tty1 and on in the guest, pseudo-terminals here (`Guest.consoles`)."""
     interactive: bool = False
     """Give the guest our terminal. Output then goes there and not to `on_line`."""
 
@@ -74,7 +76,7 @@ class Guest:
         self.exchange = Path(tempfile.mkdtemp(prefix="bgp-ipvlan-uml-"))
         self._argv = [str(word) for word in argv]
         self._spec = spec
-        self._on_line = on_line
+        self.on_line = on_line
         self._mark = "lab-guest-" + secrets.token_hex(8)
         self._console: list[str] = []
         self._child: subprocess.Popen[str] | None = None
@@ -140,6 +142,17 @@ class Guest:
         """The end of the console, boot messages included."""
         return "\n".join(self._console[-lines:])
 
+    def consoles(self) -> list[str]:
+        """Paths of the pseudo-terminals that the guest has opened, in no useful order."""
+        assert self._child is not None
+        (kernel,) = process.children(self._child.pid)
+        found = []
+        for handle in Path(f"/proc/{kernel}/fd").iterdir():
+            if handle.readlink().name == "ptmx":
+                lines = Path(f"/proc/{kernel}/fdinfo/{handle.name}").read_text().splitlines()
+                found += [line.split()[1] for line in lines if line.startswith("tty-index:")]
+        return [f"/dev/pts/{number}" for number in found]
+
     def close(self) -> None:
         """End the guest if it still runs; take its folder away. Twice is fine."""
         if self._child is not None:
@@ -164,6 +177,7 @@ class Guest:
             *(_KERNEL, f"mem={self._spec.memory}", "quiet", "loglevel=1"),
             *("root=/dev/root", "rootfstype=hostfs", "rootflags=/", "ro"),
             *("con=null", "con0=fd:0,fd:1", "ssl=null"),
+            *(f"con{number}=pts" for number in range(1, self._spec.consoles + 1)),
             *(f"uml_dir={self.exchange}/", "umid=uml"),
             *(f"init={REPOSITORY}/lab/guest/init", f"LAB_EXCHANGE={self.exchange}"),
         ]
@@ -202,8 +216,8 @@ class Guest:
                     shown = line.endswith("begin")
                     if not shown:
                         self._child.kill()
-                elif shown and self._on_line is not None:
-                    self._on_line(line)
+                elif shown and self.on_line is not None:
+                    self.on_line(line)
 
 
 def run(

@@ -12,9 +12,10 @@ _STARTED = time.monotonic()
 
 def colored() -> bool:
     """Whether to colour: on a terminal, or where the one outside the guest said so."""
-    return os.environ.get(COLOR_VARIABLE) == "1" or (
-        sys.stdout.isatty() and "NO_COLOR" not in os.environ
-    )
+    told = os.environ.get(COLOR_VARIABLE)
+    if told is not None:
+        return told == "1"
+    return sys.stdout.isatty() and "NO_COLOR" not in os.environ
 
 
 def _paint(code: str, text: str) -> str:
