@@ -18,6 +18,9 @@ from bgp_ipvlan import model
 
 Batches = list[model.RouteBatch]
 
+_SOME = model.Device(0)
+"""A value that is never wanted: the kernel has a route of ours there, and we do not know which."""
+
 
 class RouteBook:
     """See the module.
@@ -30,8 +33,8 @@ class RouteBook:
         self.family = family
         self.wanted: dict[model.Nlri, model.RouteValue] = {}
         self.actual: dict[model.Nlri, model.RouteValue] = {}
-        self.failing: dict[model.Nlri, bool] = {}
-        """Routes the kernel refused, until the next try → whether they were to replace one."""
+        self.failing: set[model.Nlri] = set()
+        """Routes the kernel refused to set or delete, until the next try."""
         self._told: set[model.Nlri] = set()
         self._values: dict[model.RouteValue, model.RouteValue] = {}
         self._touched: set[model.Nlri] | None = None
@@ -49,7 +52,7 @@ class RouteBook:
             self._touched.update(prefixes)
         if self._told:
             for prefix in prefixes:
-                self.failing.pop(prefix, None)
+                self.failing.discard(prefix)
                 self._told.discard(prefix)
         if value is None:
             return self._drop(prefixes)
@@ -75,7 +78,7 @@ class RouteBook:
                 if (there := actual.get(prefix)) is not None and there is not value
             ]
             if old:
-                batches.append(model.RouteBatch(self.family, value, old, replace=True))
+                batches.append(model.RouteBatch(self.family, value, old, replace=False))
                 actual.update(dict.fromkeys(old, value))
         if new:
             batches.append(model.RouteBatch(self.family, value, new))
@@ -86,28 +89,32 @@ class RouteBook:
         """The kernel refused one route; it is tried again by `retry`.
 
         Returns:
-            Whether that was known already.
+            Whether that was known already, or no longer matters.
         """
         prefix = failure.prefix
-        self.failing[prefix] = failure.replace
-        self.actual.pop(prefix, None)
+        if self.actual.get(prefix) != failure.value:
+            # It comes late: another write for this prefix is on its way, and answered after it.
+            return True
+        if failure.replace or failure.value is None:
+            # What was to be replaced or deleted is still there.
+            self.actual[prefix] = _SOME
+        else:
+            del self.actual[prefix]
+        self.failing.add(prefix)
         known = prefix in self._told
         self._told.add(prefix)
         return known
 
     def retry(self) -> Batches:
         """What was refused, once more."""
-        groups: dict[tuple[model.RouteValue | None, bool], list[model.Nlri]] = defaultdict(list)
-        for prefix, replace in self.failing.items():
-            value = self.wanted.get(prefix)
-            groups[value, replace and value is not None].append(prefix)
-            if value is not None:
-                self.actual[prefix] = value
+        groups: dict[model.RouteValue | None, list[model.Nlri]] = defaultdict(list)
+        for prefix in self.failing:
+            groups[self.wanted.get(prefix)].append(prefix)
         self.failing.clear()
-        return [
-            model.RouteBatch(self.family, value, prefixes, replace=replace)
-            for (value, replace), prefixes in groups.items()
-        ]
+        batches: Batches = []
+        for value, prefixes in groups.items():
+            batches += self._drop(prefixes) if value is None else self._set(value, prefixes)
+        return batches
 
     def lost(self, prefixes: Iterable[model.Nlri], *, present: bool) -> Batches:
         """Somebody deleted some routes of ours, or (`present`) changed them.
@@ -148,9 +155,9 @@ class RouteBook:
             if prefix in self.actual:
                 actual[prefix] = self.actual[prefix]
         self.actual = actual
-        for prefix in [p for p in self._told if p in actual and actual[p] is self.wanted.get(p)]:
-            self.failing.pop(prefix, None)
-            self._told.discard(prefix)
+        # Refused because a route of ours that we did not know of was there: no longer.
+        self.failing = {p for p in self.failing if p not in actual}
+        self._told -= {p for p in self._told if p in actual and actual[p] is self.wanted.get(p)}
         groups: dict[model.RouteValue, list[model.Nlri]] = defaultdict(list)
         for prefix, value in self.wanted.items():
             if actual.get(prefix) is not value and prefix not in self.failing:

@@ -16,7 +16,7 @@ import logging
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 
-from bgp_ipvlan import config, delta, errors, model, ownership, plan, ports, upkeep
+from bgp_ipvlan import config, delta, errors, model, plan, ports, surroundings, tell, upkeep
 from bgp_ipvlan import state as state_
 
 log = logging.getLogger("bgp_ipvlan")
@@ -26,8 +26,6 @@ AUDIT_INTERVAL = 90.0
 _RETRY_FIRST, _RETRY_LAST = 0.5, 60.0
 _SLICE = 2000
 """Prefixes decided anew per turn of the loop: about 5 ms."""
-_LINES = 5
-"""Up to so many prefixes of one batch get a log line of their own."""
 
 
 @dataclasses.dataclass(slots=True)
@@ -58,21 +56,20 @@ class Reconciler:
         links: ports.Links,
         routes: ports.Routes,
     ) -> None:
-        self._settings = settings
+        self._local_as = settings.local_as
+        self._example = str(settings.ipvlan_subnet or "10.1.1.0/24")
         self._state = state
         self._links_port = links
         self._routes = routes
         self._upkeep = upkeep.Upkeep(state, links)
         self._engine: ports.Engine | None = None
-        self.links: dict[str, model.Link] = {}
+        self.around = surroundings.Surroundings(settings, state, links)
         self.books = {family: delta.RouteBook(family) for family in model.Family}
         self.foreign: dict[model.Family, model.Foreign] = {f: {} for f in model.Family}
         self.refused: dict[model.Family, dict[model.Nlri, str]] = {f: {} for f in model.Family}
         self.own: dict[str, plan.own.Own] = {}
         self.counters = Counters()
         self.is_synced = False
-        self._guards = plan.learned.Guards()
-        self._next_hops = plan.learned.NextHops(())
         self._wake = asyncio.Event()
         self._links_dirty = False
         self._audit_due = False
@@ -89,15 +86,15 @@ class Reconciler:
             allows the forwarding-preserved bit (D4).
         """
         same_boot = await self._upkeep.same_boot(boot_id)
-        await self._read_links()
+        await self.around.read()
         await self._upkeep.sweep(at_once=True)
-        if await self._upkeep.shims(self.links):
-            await self._read_links()
+        if await self._upkeep.shims(self.around.links):
+            await self.around.read()
         dump = await self._routes.dump()
         self.foreign = dump.foreign
         for family, book in self.books.items():
             book.observe(dump.ours[family])
-        self._look_around()
+        self.around.recompute()
         for network_id in self._state.networks:
             self.network_changed(network_id)
         adopted = sum(len(routes) for routes in dump.ours.values())
@@ -148,13 +145,12 @@ class Reconciler:
             errors.BadRequest: the request cannot be met as it is.
             errors.Refused: something is in the way; the text names it and the remedy.
         """
-        await self._read_links()
+        await self.around.read()
         others = [n for n in self._state.networks.values() if n.id != network.id]
-        hint = str(self._settings.ipvlan_subnet or "10.1.1.0/24")
-        plan.create.check_pool(network, accepted=default_pool_accepted, hint=hint)
+        plan.create.check_pool(network, accepted=default_pool_accepted, hint=self._example)
         scan = await self._links_port.scan_slaves()
-        plan.create.check_parent(network, self.links, others, scan.slaves)
-        plan.create.check_local(network, self._connected(), others, self.foreign)
+        plan.create.check_parent(network, self.around.links, others, scan.slaves)
+        plan.create.check_local(network, self.around.connected(), others, self.foreign)
         if network.announced:
             for subnet in network.subnets:
                 await self._check_learned(subnet.prefix)
@@ -184,12 +180,12 @@ class Reconciler:
             new = plan.own.of(
                 network,
                 self._state.endpoints_of(network_id),
-                self.links,
-                self._settings.local_as,
+                self.around.links,
+                self._local_as,
             )
             self.own[network_id] = new
         if old.guarded != new.guarded:
-            self._look_around()
+            self.around.recompute()
         # Withdraw before the route goes, announce after it stands: traffic that the world
         # still sends, or sends already, meets the blackhole and never our default route.
         self._withdraw(network_id, old.announcements.keys() - new.announcements.keys())
@@ -248,7 +244,7 @@ class Reconciler:
     def best_paths(self, change: model.BestPaths) -> None:
         """Best paths changed: decide, write, tell."""
         foreign = self.foreign[change.family]
-        decision = plan.learned.decide(change, self._guards, self._next_hops, foreign)
+        decision = plan.learned.decide(change, self.around.guards, self.around.next_hops, foreign)
         self._apply(change, decision)
 
     def _apply(self, change: model.BestPaths, decision: plan.learned.Decision) -> None:
@@ -267,8 +263,8 @@ class Reconciler:
         if decision.value is not None:
             batches += book.want(decision.value, decision.accepted)
         self._routes.write(batches)
-        self._tell_learned(batches)
-        self._tell_refused(change, news)
+        tell.routes(batches, self.around.names)
+        tell.refused(change, news)
 
     def neighbor_changed(self, status: model.NeighborStatus, detail: str) -> None:
         """A session came up or went down."""
@@ -362,44 +358,21 @@ class Reconciler:
 
     # --- looking again -------------------------------------------------------------
 
-    async def _read_links(self) -> None:
-        self.links = {link.name: link for link in await self._links_port.read()}
-
     async def _links_again(self) -> None:
         """Something happened to links or addresses."""
         self._links_dirty = False
-        before = _relevant(self.links)
-        await self._read_links()
-        if await self._upkeep.shims(self.links):
-            await self._read_links()
-        if _relevant(self.links) == before:
+        await self.around.read()
+        if await self._upkeep.shims(self.around.links):
+            await self.around.read()
+        if not self.around.news():
             return
         for network_id in tuple(self._state.networks):
             self.network_changed(network_id)
-        if self._look_around():
+        if self.around.recompute():
             # The kernel drops IPv4 routes without a word when a link or an address goes
             # (kernel sheet, section 3): what it still has must be read.
             self._audit_due = True
             self._decide_again(None)
-
-    def _connected(self) -> set[model.Prefix]:
-        ours = [name for name, link in self.links.items() if ownership.link_is_ours(link)]
-        return plan.learned.connected(self.links.values(), ours)
-
-    def _look_around(self) -> bool:
-        """Recompute guards and next hops from links and networks; True if they changed."""
-        networks = self._state.networks.values()
-        before = self._guards, self._next_hops.networks
-        self._guards = plan.learned.Guards(
-            connected=self._connected(),
-            own=[s.prefix for network in networks for s in network.subnets],
-            accept=self._settings.accept,
-        )
-        parents = {network.parent for network in networks}
-        if self._settings.host_interface:
-            parents.add(self._settings.host_interface)
-        self._next_hops = plan.learned.NextHops(self.links.values(), parents)
-        return before != (self._guards, self._next_hops.networks)
 
     def _decide_again(self, affected: Sequence[model.Prefix] | None) -> None:
         """Decide learned prefixes anew, in slices: those inside some prefixes, or all."""
@@ -456,57 +429,9 @@ class Reconciler:
         if repaired:
             log.warning("routes repaired count=%d reason=drift", repaired)
 
-    # --- telling ---------------------------------------------------------------------
-
     def _own_keys(self, family: model.Family) -> set[model.Nlri]:
         return {key for own in self.own.values() for f, key in own.routes if f is family}
-
-    def _tell_learned(self, batches: list[model.RouteBatch]) -> None:
-        names = {link.index: link.name for link in self.links.values()}
-        for batch in batches:
-            word = "withdrawn" if batch.value is None else "learned"
-            hops = ""
-            if isinstance(batch.value, model.Via):
-                hops = "".join(
-                    f" next_hop={hop.gateway} interface={names.get(hop.ifindex, hop.ifindex)}"
-                    for hop in batch.value.next_hops
-                )
-            for line in _lines(batch.family, batch.prefixes):
-                log.info("route %s %s%s", word, line, hops)
-
-    def _tell_refused(self, change: model.BestPaths, news: dict[model.Nlri, str]) -> None:
-        by_reason: dict[str, list[model.Nlri]] = defaultdict(list)
-        for key, reason in news.items():
-            by_reason[reason].append(key)
-        path = change.paths[0] if change.paths else None
-        for reason, keys in by_reason.items():
-            for line in _lines(change.family, keys):
-                log.warning(
-                    "route refused %s next_hop=%s neighbor=%s reason=%s",
-                    line,
-                    path and path.next_hop,
-                    path and path.neighbor,
-                    reason,
-                )
-
-
-def _lines(family: model.Family, keys: list[model.Nlri]) -> Iterator[str]:
-    """One text per prefix for a few, one for all of many."""
-    if len(keys) <= _LINES:
-        for key in keys:
-            yield f"prefix={model.prefix(family, key)}"
-    else:
-        yield f"count={len(keys)} first_prefix={model.prefix(family, keys[0])}"
 
 
 def _slices(keys: list[model.Nlri], size: int) -> Iterator[list[model.Nlri]]:
     return (keys[start : start + size] for start in range(0, len(keys), size))
-
-
-def _relevant(links: dict[str, model.Link]) -> list[tuple[object, ...]]:
-    """What of the links matters to routes: containers' slaves come and go without an effect."""
-    return [
-        (link.name, link.index, link.up, link.running, link.addresses)
-        for link in links.values()
-        if link.addresses or not ownership.link_is_ours(link)
-    ]

@@ -134,7 +134,7 @@ class Status:
         Args:
             limit: at most so many of each kind; `total` tells how many there are.
         """
-        names = {link.index: link.name for link in self._reconciler.links.values()}
+        names = self._reconciler.around.names
         routes, refused, total = [], [], 0
         for family, book in self._reconciler.books.items():
             total += len(book.wanted)

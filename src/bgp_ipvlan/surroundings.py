@@ -1,0 +1,71 @@
+"""What is around us: the host's links, and what follows from them for learned routes."""
+
+from __future__ import annotations
+
+from bgp_ipvlan import config, model, ownership, plan, ports
+from bgp_ipvlan import state as state_
+
+
+class Surroundings:
+    """The links as last read, with the guards and next hops that follow (D10).
+
+    Args:
+        settings: the configuration.
+        state: our networks.
+        port: where links are read.
+    """
+
+    def __init__(self, settings: config.Settings, state: state_.State, port: ports.Links) -> None:
+        self._settings = settings
+        self._state = state
+        self._port = port
+        self.links: dict[str, model.Link] = {}
+        self._seen: list[tuple[object, ...]] = []
+        self.guards = plan.learned.Guards()
+        self.next_hops = plan.learned.NextHops(())
+
+    @property
+    def names(self) -> dict[int, str]:
+        """Interface names by index."""
+        return {link.index: link.name for link in self.links.values()}
+
+    def connected(self) -> set[model.Prefix]:
+        """Subnets on the host's wires."""
+        ours = [name for name, link in self.links.items() if ownership.link_is_ours(link)]
+        return plan.learned.connected(self.links.values(), ours)
+
+    async def read(self) -> None:
+        """Read the links again."""
+        self.links = {link.name: link for link in await self._port.read()}
+
+    def news(self) -> bool:
+        """Whether something that matters to routes changed since this was last asked.
+
+        Not since the last reading: the front door reads too, and would use the news up.
+        """
+        relevant = self._relevant()
+        changed, self._seen = relevant != self._seen, relevant
+        return changed
+
+    def recompute(self) -> bool:
+        """Work out guards and next hops from links and networks; True if they changed."""
+        networks = self._state.networks.values()
+        before = self.guards, self.next_hops.networks
+        self.guards = plan.learned.Guards(
+            connected=self.connected(),
+            own=[s.prefix for network in networks for s in network.subnets],
+            accept=self._settings.accept,
+        )
+        parents = {network.parent for network in networks}
+        if self._settings.host_interface:
+            parents.add(self._settings.host_interface)
+        self.next_hops = plan.learned.NextHops(self.links.values(), parents)
+        return before != (self.guards, self.next_hops.networks)
+
+    def _relevant(self) -> list[tuple[object, ...]]:
+        """Containers' slaves come and go without an effect."""
+        return [
+            (link.name, link.index, link.up, link.running, link.addresses)
+            for link in self.links.values()
+            if link.addresses or not ownership.link_is_ours(link)
+        ]
