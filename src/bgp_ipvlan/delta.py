@@ -78,7 +78,7 @@ class RouteBook:
                 if (there := actual.get(prefix)) is not None and there is not value
             ]
             if old:
-                batches.append(model.RouteBatch(self.family, value, old, replace=False))
+                batches.append(model.RouteBatch(self.family, value, old, replace=True))
                 actual.update(dict.fromkeys(old, value))
         if new:
             batches.append(model.RouteBatch(self.family, value, new))
