@@ -91,41 +91,41 @@ class State:
             errors.StateError: `state-unwritable`; then nothing changed. As for all below.
         """
         await self._commit(
+            lambda: self._networks.update({network.id: network}),
             ("REPLACE INTO network VALUES (?, ?)", (network.id, _encode(network))),
         )
-        self._networks[network.id] = network
 
     async def remove_network(self, network_id: str) -> None:
         """Forget a network with its endpoints; unknown ids are fine."""
         await self._commit(
+            lambda: self._forget_network(network_id),
             ("DELETE FROM endpoint WHERE network_id = ?", (network_id,)),
             ("DELETE FROM network WHERE id = ?", (network_id,)),
         )
-        self._networks.pop(network_id, None)
-        for endpoint_id in self._of_network.pop(network_id, {}):
-            del self._endpoints[endpoint_id]
 
     async def put_endpoint(self, endpoint: model.Endpoint) -> None:
         """Store or replace an endpoint."""
         await self._commit(
+            lambda: self._remember(endpoint),
             (
                 "REPLACE INTO endpoint VALUES (?, ?, ?)",
                 (endpoint.id, endpoint.network_id, _encode(endpoint)),
             ),
         )
-        self._remember(endpoint)
 
     async def remove_endpoint(self, endpoint_id: str) -> None:
         """Forget an endpoint; an unknown id is fine."""
-        await self._commit(("DELETE FROM endpoint WHERE id = ?", (endpoint_id,)))
-        endpoint = self._endpoints.pop(endpoint_id, None)
-        if endpoint is not None:
-            self._of_network[endpoint.network_id].pop(endpoint_id, None)
+        await self._commit(
+            lambda: self._forget_endpoint(endpoint_id),
+            ("DELETE FROM endpoint WHERE id = ?", (endpoint_id,)),
+        )
 
     async def set_meta(self, name: str, value: str) -> None:
         """Store a small fact."""
-        await self._commit(("REPLACE INTO meta VALUES (?, ?)", (name, value)))
-        self._meta[name] = value
+        await self._commit(
+            lambda: self._meta.update({name: value}),
+            ("REPLACE INTO meta VALUES (?, ?)", (name, value)),
+        )
 
     async def close(self) -> None:
         """Close the file. What was acknowledged is on disk already."""
@@ -136,10 +136,25 @@ class State:
         self._endpoints[endpoint.id] = endpoint
         self._of_network.setdefault(endpoint.network_id, {})[endpoint.id] = endpoint
 
-    async def _commit(self, *statements: _Statement) -> None:
-        """One transaction: all of it is on disk afterwards, or nothing."""
+    def _forget_endpoint(self, endpoint_id: str) -> None:
+        endpoint = self._endpoints.pop(endpoint_id, None)
+        if endpoint is not None:
+            self._of_network[endpoint.network_id].pop(endpoint_id, None)
+
+    def _forget_network(self, network_id: str) -> None:
+        self._networks.pop(network_id, None)
+        for endpoint_id in self._of_network.pop(network_id, {}):
+            del self._endpoints[endpoint_id]
+
+    async def _commit(self, remember: Callable[[], None], *statements: _Statement) -> None:
+        """One transaction: all of it is on disk afterwards, and in memory, or nothing."""
+
+        async def both() -> None:
+            await _on(self._thread, lambda: self._execute(statements))
+            remember()
+
         # Shielded: a handler that is cancelled must not leave memory and disk apart.
-        await asyncio.shield(_on(self._thread, lambda: self._execute(statements)))
+        await asyncio.shield(both())
 
     def _execute(self, statements: tuple[_Statement, ...]) -> None:
         try:
@@ -281,4 +296,5 @@ def _endpoint(record: bytes) -> model.Endpoint:
 
 def _known(record: bytes, kind: type) -> dict[str, Any]:
     names = {field.name for field in dataclasses.fields(kind)}
-    return {k: v for k, v in msgspec.json.decode(record).items() if k in names}
+    found = msgspec.json.decode(record, type=dict[str, Any])
+    return {key: value for key, value in found.items() if key in names}

@@ -93,8 +93,9 @@ class Driver:
                         "this host's kernel cannot make ipvlan links: load the module with "
                         "`modprobe ipvlan`, or boot a kernel that has it",
                     )
-                await self._state.put_network(network)
             try:
+                if have is None:
+                    await self._state.put_network(network)
                 await self._ensure_shim(network)
             except BaseException:
                 if have is None:
@@ -269,9 +270,9 @@ class Driver:
                 )
             # The parent may have been made anew since the create, without our shim.
             await self._ensure_shim(network)
-            await self._state.put_endpoint(dataclasses.replace(endpoint, joined=True))
             spec = plan.own.slave(network, endpoint)
             try:
+                await self._state.put_endpoint(dataclasses.replace(endpoint, joined=True))
                 await self._links.ensure_slave(spec)
             except BaseException:
                 await asyncio.shield(self._unjoin(endpoint))
