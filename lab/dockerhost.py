@@ -162,6 +162,9 @@ class Docker:
         host = self.host
         host.run("mkdir", "-p", "/var/lib/docker", host.directory / "docker-cli")
         host.run("mount", "-t", "tmpfs", "-o", "mode=710", "docker", "/var/lib/docker")
+        # Dockerd 20.10 writes a key there: not to be left on the machine, whose /etc may be
+        # read-only besides.
+        host.run("sh", "-c", "[ ! -d /etc/docker ] || mount -t tmpfs docker /etc/docker")
         # Not the machine's /etc/docker/daemon.json.
         (host.directory / "daemon.json").write_text("{}\n")
         if self.engine.root is not None:
