@@ -22,7 +22,14 @@ EXTENDED_COMMUNITIES, AS4_PATH, AS4_AGGREGATOR, LARGE_COMMUNITIES = 16, 17, 18, 
 OPTIONAL, TRANSITIVE, PARTIAL, EXTENDED_LENGTH = 0x80, 0x40, 0x20, 0x10
 _AS_SET, _AS_SEQUENCE, _CONFED_SEQUENCE, _CONFED_SET = 1, 2, 3, 4
 
-_WELL_KNOWN = frozenset((ORIGIN, AS_PATH, NEXT_HOP, LOCAL_PREF, ATOMIC_AGGREGATE))
+_KIND = OPTIONAL | TRANSITIVE
+_FLAGS = {
+    **dict.fromkeys((ORIGIN, AS_PATH, NEXT_HOP, LOCAL_PREF, ATOMIC_AGGREGATE), TRANSITIVE),
+    **dict.fromkeys((MED, ORIGINATOR_ID, CLUSTER_LIST, MP_REACH_NLRI, MP_UNREACH_NLRI), OPTIONAL),
+    **dict.fromkeys((AGGREGATOR, COMMUNITIES, EXTENDED_COMMUNITIES, LARGE_COMMUNITIES), _KIND),
+    **dict.fromkeys((AS4_PATH, AS4_AGGREGATOR), _KIND),
+}
+"""The optional and transitive bits that each attribute must have."""
 
 
 class WithdrawError(Exception):
@@ -76,7 +83,8 @@ def parse(data: bytes, *, four_octet_as: bool, ebgp: bool) -> Attributes:
                 raise message.ProtocolError(message.UPDATE_ERROR, 1)
         else:
             raw[code] = data[value:end]
-            if _flags_wrong(flags, code, data[start:end]) and not found.problem:
+            wrong = _flags_wrong(flags, code, data[start:end])
+            if wrong and not found.problem and not (ebgp and code in _IBGP_ONLY):
                 found.problem = f"attribute {code} has wrong flags"
         start = end
     for code, value_ in raw.items():
@@ -94,14 +102,13 @@ def parse(data: bytes, *, four_octet_as: bool, ebgp: bool) -> Attributes:
 
 def _flags_wrong(flags: int, code: int, whole: bytes) -> bool:
     """Optional and transitive bits as each attribute demands (RFC 7606 section 3c)."""
-    if code in _WELL_KNOWN:
-        return flags & (OPTIONAL | TRANSITIVE) != TRANSITIVE
-    if code not in _PARSERS:
+    wanted = _FLAGS.get(code)
+    if wanted is None:
         if not flags & OPTIONAL:
             # RFC 4271 section 6.3: we cannot know what we would break.
             raise message.ProtocolError(message.UPDATE_ERROR, 2, whole)
         return False
-    return not flags & OPTIONAL
+    return flags & _KIND != wanted
 
 
 def _origin(found: Attributes, value: bytes, _: bool) -> None:
@@ -127,6 +134,8 @@ def _segments(value: bytes, width: int) -> tuple[tuple[int, ...], int]:
         if count == 0 or end > len(value):
             raise WithdrawError("AS_PATH is malformed")
         part = struct.unpack_from(f"!{count}{'I' if width == 4 else 'H'}", value, start + 2)
+        if 0 in part:
+            raise WithdrawError("AS_PATH has AS 0")  # RFC 7607 section 2
         numbers += part
         # RFC 4271 section 9.1.2.2; RFC 5065 section 5.3 for confederations.
         length += {_AS_SET: 1, _AS_SEQUENCE: count}.get(kind, 0)

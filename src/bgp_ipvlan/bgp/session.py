@@ -9,6 +9,7 @@ which of two connections stays (section 6.8) needs sockets, and is the engine's.
 from __future__ import annotations
 
 import dataclasses
+import ipaddress
 from collections.abc import Iterator
 
 from bgp_ipvlan import model
@@ -17,6 +18,7 @@ from bgp_ipvlan.bgp import capability, message, update
 OPEN_WAIT = 30.0
 """Seconds an OPEN may take to come. RFC 4271 section 8.2.2 suggests four minutes, at a time
 when routers were slower; a connection that does nothing keeps a good one from being tried."""
+_BROADCAST = frozenset((ipaddress.IPv4Address("255.255.255.255"),))
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -76,6 +78,7 @@ class Session:
         neighbor: the other side, as configured.
         restart: our graceful restart capability.
         now: the time, in seconds of whatever clock.
+        address: our own on this connection.
     """
 
     def __init__(
@@ -85,6 +88,7 @@ class Session:
         *,
         restart: capability.GracefulRestart,
         now: float,
+        address: model.Address | None = None,
     ) -> None:
         self.neighbor = neighbor
         self.state = model.SessionState.OPEN_SENT
@@ -95,6 +99,7 @@ class Session:
         """The neighbour's, when it has one."""
         self.four_octet_as = False
         self._local = local
+        self._address = address
         self._framer = message.Framer()
         self._out: list[bytes] = []
         self._expires: float = now + OPEN_WAIT
@@ -136,13 +141,11 @@ class Session:
 
     def receive(self, data: bytes, now: float) -> Iterator[Event]:
         """Take in what was received."""
-        try:
-            for kind, body in self._framer.feed(data):
-                if self.closed:
-                    return
-                yield from self._message(kind, body, now)
-        except message.ProtocolError as error:
-            yield self._fail(error)
+        if not self.closed:
+            try:
+                yield from self._messages(data, now)
+            except message.ProtocolError as error:
+                yield self._fail(error)
 
     def tick(self, now: float) -> Iterator[Event]:
         """Time has passed."""
@@ -155,7 +158,7 @@ class Session:
             self._keepalive_at = now + self._keepalive
 
     def close(self, subcode: int) -> Closed:
-        """End it with Cease (RFC 4486)."""
+        """End it with Cease (RFC 4486); only while it is not closed."""
         return self._fail(message.ProtocolError(message.CEASE, subcode))
 
     def lost(self, reason: str) -> Closed:
@@ -178,6 +181,12 @@ class Session:
         self.state = model.SessionState.IDLE
         return Closed(f"sent NOTIFICATION {error}", silent=False)
 
+    def _messages(self, data: bytes, now: float) -> Iterator[Event]:
+        for kind, body in self._framer.feed(data):
+            yield from self._message(kind, body, now)
+            if self.closed:
+                return
+
     def _message(self, kind: int, body: bytes, now: float) -> Iterator[Event]:
         if kind == message.NOTIFICATION:
             self.state = model.SessionState.IDLE
@@ -187,6 +196,7 @@ class Session:
             yield self._opened(message.parse_open(body), now)
         elif kind == message.KEEPALIVE and self.state is model.SessionState.OPEN_CONFIRM:
             self.state = model.SessionState.ESTABLISHED
+            self._expires = float("inf")
             self._restart_hold(now)
             yield Established()
         elif self.state is model.SessionState.ESTABLISHED and kind != message.OPEN:
@@ -206,7 +216,7 @@ class Session:
 
     def _opened(self, opening: message.Open, now: float) -> Event:
         offered = capability.parse(opening.parameters)
-        remote_as = offered.four_octet_as or opening.my_as
+        remote_as = opening.my_as if offered.four_octet_as is None else offered.four_octet_as
         if remote_as != self.neighbor.remote_as:
             raise message.ProtocolError(
                 message.OPEN_ERROR,
@@ -220,14 +230,17 @@ class Session:
             )
         self.families = self._offer.families & offered.families
         if not self.families:
-            raise message.ProtocolError(message.OPEN_ERROR, message.BAD_CAPABILITY)
+            # RFC 5492 section 5: the data lists what was missed.
+            wanted = capability.Capabilities(families=self._offer.families).encode()
+            raise message.ProtocolError(message.OPEN_ERROR, message.BAD_CAPABILITY, wanted)
         self.identifier = opening.identifier
         self.four_octet_as = offered.four_octet_as is not None
         self.restart = offered.graceful_restart
         self.hold_time = min(self.neighbor.hold_time, opening.hold_time)
-        self._expires, self._keepalive = float("inf"), 0.0
+        # Without a hold time its KEEPALIVE may still not take for ever.
+        self._expires, self._keepalive = now + OPEN_WAIT, 0.0
         if self.hold_time:
-            self._keepalive = self.hold_time / 3
+            self._keepalive = min(self.neighbor.keepalive or self.hold_time, self.hold_time / 3)
             self._keepalive_at = now + self._keepalive
         self._restart_hold(now)
         self._out.append(message.frame(message.KEEPALIVE))
@@ -247,11 +260,13 @@ class Session:
             return
         for family, keys in found.withdrawn.items():
             yield Learned(family, None, keys, found.attributes.problem)
+        looped = self._looped(found)
         for family, keys in found.announced.items():
             if family not in self.families:
                 continue
-            path = None if self._looped(found) else self._path(family, found)
-            yield Learned(family, path, keys)
+            problem = "" if looped else self._unusable(found.next_hops[family])
+            path = None if looped or problem else self._path(family, found)
+            yield Learned(family, path, keys, problem)
 
     def _looped(self, found: update.Update) -> bool:
         """RFC 4271 section 9.1.2, RFC 4456 section 8: it has been here already.
@@ -261,6 +276,19 @@ class Session:
         return self._local.local_as in (
             found.attributes.as_path or ()
         ) or found.attributes.originator_id == int(self._local.router_id)
+
+    def _unusable(self, next_hop: model.Address | None) -> str:
+        """RFC 4271 section 6.3: semantically wrong, so the route is ignored, the session stays."""
+        if next_hop is None or next_hop == self._address:
+            return "NEXT_HOP is our own address"
+        nobody = (
+            next_hop.is_unspecified
+            or next_hop.is_multicast
+            or next_hop in _BROADCAST
+            # Session and next hop on loopback: both speakers are on this host.
+            or (next_hop.is_loopback and not self.neighbor.address.is_loopback)
+        )
+        return "NEXT_HOP is no host's address" if nobody else ""
 
     def _path(self, family: model.Family, found: update.Update) -> model.Path:
         attributes = found.attributes

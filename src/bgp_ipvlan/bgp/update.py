@@ -105,6 +105,10 @@ def _check(update: Update) -> None:
     """Mandatory attributes (RFC 7606 section 3d); then treat-as-withdraw where it must be."""
     found = update.attributes
     if not update.announced:
+        if found.problem and not update.withdrawn and found.reach is None:
+            # Which routes it spoke of cannot be known, so they cannot be withdrawn
+            # (RFC 7606 section 5.2).
+            raise message.ProtocolError(message.UPDATE_ERROR, 1, detail=found.problem)
         return
     if not found.problem:
         missing = [
