@@ -125,8 +125,10 @@ class Reconciler:
                 if self._audit_due or loop.time() >= audit_at:
                     await self._audit(full=loop.time() >= audit_at)
                     audit_at = loop.time() + AUDIT_INTERVAL
-            except errors.KernelError as error:
-                log.warning("kernel not readable reason=%s error=%s", error.reason, error)
+            except errors.Error as error:
+                # Nothing of it is lost: all is looked at again, soon.
+                log.warning("audit not finished reason=%s error=%s", error.reason, error)
+                self._links_dirty = True
                 audit_at = loop.time() + _RETRY_FIRST
             try:
                 async with asyncio.timeout_at(audit_at):
