@@ -28,11 +28,13 @@ class Agent:
     Args:
         host: where.
         flags: of the command.
+        wrapper: a command line that runs it, such as setpriv with what it may.
     """
 
-    def __init__(self, host: namespace.Host, *flags: str) -> None:
+    def __init__(self, host: namespace.Host, *flags: str, wrapper: tuple[str, ...] = ()) -> None:
         self.host = host
         self.flags = flags
+        self.wrapper = wrapper
         self.process: process.Process
 
     def start(self, *, timeout: float = 60.0) -> None:
@@ -42,7 +44,9 @@ class Agent:
             namespace.LabError: it does not; with the end of its log.
         """
         before = self.log().count(" ready ")
-        self.process = self.host.start(COMMAND, "run", *self.flags, log="bgp-ipvlan.log")
+        self.process = self.host.start(
+            *self.wrapper, COMMAND, "run", *self.flags, log="bgp-ipvlan.log"
+        )
 
         def ready() -> bool:
             if not self.process.alive:
