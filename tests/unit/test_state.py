@@ -98,9 +98,9 @@ async def test_a_network_goes_with_its_endpoints(store: state_.State, tmp_path: 
     await store.put_network(NETWORK)
     await store.put_endpoint(ENDPOINT)
     await store.remove_network(NETWORK.id)
+    again = await reopened(tmp_path)
     await store.remove_network(NETWORK.id)
     await store.remove_endpoint(ENDPOINT.id)
-    again = await reopened(tmp_path)
     for one in (store, again):
         assert (dict(one.networks), dict(one.endpoints)) == ({}, {})
         assert one.endpoints_of(NETWORK.id) == ()

@@ -18,6 +18,7 @@ from bgp_ipvlan.bgp import capability, message, update
 OPEN_WAIT = 30.0
 """Seconds an OPEN may take to come. RFC 4271 section 8.2.2 suggests four minutes, at a time
 when routers were slower; a connection that does nothing keeps a good one from being tried."""
+_NO_FAULT = frozenset((message.HOLD_TIMER_EXPIRED, message.CEASE))
 _BROADCAST = frozenset((ipaddress.IPv4Address("255.255.255.255"),))
 
 
@@ -95,6 +96,8 @@ class Session:
         self.identifier = 0
         self.hold_time = 0
         self.families: frozenset[model.Family] = frozenset()
+        self.fault = False
+        """It ended because one side broke the protocol: the next attempt will likely end so too."""
         self.restart: capability.GracefulRestart | None = None
         """The neighbour's, when it has one."""
         self.four_octet_as = False
@@ -179,6 +182,7 @@ class Session:
     def _fail(self, error: message.ProtocolError) -> Closed:
         self._out.append(message.notification(error))
         self.state = model.SessionState.IDLE
+        self.fault = error.code not in _NO_FAULT
         return Closed(f"sent NOTIFICATION {error}", silent=False)
 
     def _messages(self, data: bytes, now: float) -> Iterator[Event]:
@@ -190,6 +194,7 @@ class Session:
     def _message(self, kind: int, body: bytes, now: float) -> Iterator[Event]:
         if kind == message.NOTIFICATION:
             self.state = model.SessionState.IDLE
+            self.fault = body[0] not in _NO_FAULT
             text = message.describe(body[0], body[1])
             yield Closed(f"received NOTIFICATION {text}{_shutdown_text(body)}", silent=False)
         elif kind == message.OPEN and self.state is model.SessionState.OPEN_SENT:

@@ -201,7 +201,7 @@ class Driver:
                         "endpoint-exists", f"endpoint {endpoint.short} exists with other addresses"
                     )
                 return {}
-            self._check_addresses(network, endpoint)
+            await self._make_room(self._check_addresses(network, endpoint))
             await self._state.put_endpoint(endpoint)
         self._warn_of_ports(endpoint)
         return {}
@@ -216,7 +216,11 @@ class Driver:
             )
         return network
 
-    def _check_addresses(self, network: model.Network, endpoint: model.Endpoint) -> None:
+    def _check_addresses(
+        self, network: model.Network, endpoint: model.Endpoint
+    ) -> list[model.Endpoint]:
+        """Refuse what cannot be; return endpoints of the network that have the addresses now."""
+        others = []
         # A slave's address must be unique on its parent, whichever network it is of.
         taken = {
             address.ip: other
@@ -237,11 +241,33 @@ class Driver:
                     f"choose another",
                 )
             other = taken.get(address.ip)
-            if other is not None:
-                raise errors.Refused(
-                    "address-in-use",
-                    f"address {address.ip} belongs to endpoint {other.short}: choose another",
-                )
+            if other is None:
+                continue
+            if other.network_id != network.id:
+                raise _in_use(other)
+            others.append(other)
+        return others
+
+    async def _make_room(self, others: list[model.Endpoint]) -> None:
+        """Forget endpoints whose address Docker gives anew, unless one is seen to live.
+
+        Docker drops an endpoint without DeleteEndpoint when a create or the whole daemon
+        failed (sheet, sections 2.3 and 2.6), and its IPAM knows what is free.
+        """
+        if not others:
+            return
+        scan = await self._links.scan_slaves()
+        alive = {ownership.alias_identity(slave.alias) for slave in scan.slaves}
+        for other in others:
+            if other.joined and (other.id in alive or not scan.complete):
+                raise _in_use(other)
+        for other in others:
+            log.warning(
+                "endpoint forgotten endpoint=%s network=%s reason=address-reused",
+                other.short,
+                other.network_id[:12],
+            )
+            await self._forget_endpoint(other)
 
     def _warn_of_ports(self, endpoint: model.Endpoint) -> None:
         published = [port for port in endpoint.ports if port.host_port]
@@ -262,7 +288,7 @@ class Driver:
         network = self._known(request.network_id)
         async with self._lock(network.id):
             endpoint = self._state.endpoints.get(request.endpoint_id)
-            if endpoint is None:
+            if endpoint is None or endpoint.network_id != network.id:
                 raise errors.Refused(
                     "unknown-endpoint",
                     f"endpoint {request.endpoint_id[:12]} is not known to bgp-ipvlan (its state "
@@ -305,11 +331,17 @@ class Driver:
         """Forget it and remove its link, wherever in its life it is."""
         async with self._lock(request.network_id):
             endpoint = self._state.endpoints.get(request.endpoint_id)
-            await self._state.remove_endpoint(request.endpoint_id)
-            if endpoint is not None and endpoint.joined:
-                self._core.network_changed(endpoint.network_id)
-            await self._delete_link(ownership.link_name(request.endpoint_id))
+            if endpoint is not None:
+                await self._forget_endpoint(endpoint)
+            else:
+                await self._delete_link(ownership.link_name(request.endpoint_id))
         return {}
+
+    async def _forget_endpoint(self, endpoint: model.Endpoint) -> None:
+        await self._state.remove_endpoint(endpoint.id)
+        if endpoint.joined:
+            self._core.network_changed(endpoint.network_id)
+        await self._delete_link(ownership.link_name(endpoint.id))
 
     async def _delete_link(self, name: str) -> None:
         """Remove a link of ours; a failure is the audit's to repair, not Docker's."""
@@ -317,3 +349,11 @@ class Driver:
             await self._links.delete(name)
         except errors.KernelError as error:
             log.warning("link not removed link=%s reason=%s error=%s", name, error.reason, error)
+
+
+def _in_use(other: model.Endpoint) -> errors.Refused:
+    addresses = ", ".join(str(address.ip) for address in other.addresses)
+    return errors.Refused(
+        "address-in-use",
+        f"address {addresses} belongs to endpoint {other.short}: choose another",
+    )

@@ -16,7 +16,6 @@ from bgp_ipvlan.engines.embedded import transport
 log = logging.getLogger("bgp_ipvlan")
 
 _LOCAL_PREF = 100
-_CLOSE_TIMEOUT = 5.0
 
 
 class EmbeddedEngine:
@@ -97,20 +96,20 @@ class EmbeddedEngine:
             self._deadline.cancel()
         if withdraw:
             self.withdraw([one.prefix for t in self._announced.values() for one in t.values()])
-        try:
-            async with asyncio.timeout(_CLOSE_TIMEOUT):
-                await asyncio.gather(*(p.stop(cease=withdraw) for p in self._peers.values()))
-        except TimeoutError:
-            log.warning("a neighbor took no more data, closed anyway")
+        await asyncio.gather(*(p.stop(cease=withdraw) for p in self._peers.values()))
 
     # --- peer_.Owner --------------------------------------------------------------------
 
-    def restart_capability(self) -> capability.GracefulRestart:
-        """RFC 4724 section 3. The Restart State bit is for the first sessions only."""
+    def restart_capability(self, peer: peer_.Peer) -> capability.GracefulRestart:
+        """RFC 4724 section 3.
+
+        The Restart State bit is for the first session only. In later ones only the
+        connection was lost: links and routes are as they were, whatever was found at start.
+        """
         return capability.GracefulRestart(
-            restarted=self._restarted and not self._synced,
+            restarted=self._restarted and not peer.met and not self._synced,
             time=self._config.restart_time,
-            families=dict.fromkeys(model.Family, self._preserved),
+            families=dict.fromkeys(model.Family, self._preserved or peer.met),
         )
 
     def established(self, peer: peer_.Peer) -> None:
@@ -145,6 +144,9 @@ class EmbeddedEngine:
 
     def lost(self, peer: peer_.Peer, *, keep: frozenset[model.Family]) -> None:
         """Forget its routes, or keep them for its return."""
+        for family in keep:
+            # Not heard of since its last restart (RFC 4724 section 4.2).
+            self.flush_stale(peer, family)
         self._rib.mark_stale(peer.config.address, keep)
         self._tell(self._rib.forget(peer.config.address, keep=keep))
 

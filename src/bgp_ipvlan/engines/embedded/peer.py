@@ -22,6 +22,14 @@ log = logging.getLogger("bgp_ipvlan")
 _RETRY_FIRST, _RETRY_LAST = 1.0, 15.0
 """Seconds between attempts, doubling, with jitter (RFC 4271 section 10). Hosts come and go
 together in a rack: short, but not in step."""
+_SOUND = 30.0
+"""A session that held for so many seconds was a good one: the next attempt may follow soon."""
+_TOGETHER = 3.0
+"""Connections that stand within so many seconds were made at once from both sides. No host
+restarts in that time unnoticed."""
+_MOST_LINKS = 4
+"""Connections of one neighbour at a time, so that it cannot use up our sockets."""
+_CLOSE_TIMEOUT = 2.0
 _STALE_TIME = 60.0
 """Seconds after its return in which a neighbour must have sent End-of-RIB."""
 _QUIET = 3.0
@@ -31,8 +39,8 @@ _QUIET = 3.0
 class Owner(Protocol):
     """What a peer needs of the engine."""
 
-    def restart_capability(self) -> capability.GracefulRestart:
-        """Our graceful restart capability, now."""
+    def restart_capability(self, peer: Peer) -> capability.GracefulRestart:
+        """Our graceful restart capability towards it, now."""
 
     def established(self, peer: Peer) -> None:
         """Send it everything."""
@@ -74,9 +82,11 @@ class Link:
         self.session = session.Session(
             peer.local,
             peer.config,
-            restart=peer.owner.restart_capability(),
+            restart=peer.owner.restart_capability(peer),
             now=self._loop.time(),
+            address=connection.local,
         )
+        self.since = self._loop.time()
         self.flush()
 
     def received(self, data: bytes) -> None:
@@ -110,10 +120,14 @@ class Link:
 
     def drop(self) -> None:
         """Close without another word."""
+        self.stop_timer()
+        self.connection.close()
+
+    def stop_timer(self) -> None:
+        """Hold and keepalive matter no more."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        self.connection.close()
 
 
 class Peer:
@@ -137,6 +151,8 @@ class Peer:
         self.ended: set[model.Family] = set()
         """Families whose End-of-RIB came in this session."""
         self.initial_done = False
+        self.met = False
+        """There has been a session since we run."""
         self.link: Link | None = None
         """The connection that is established."""
         self._links: list[Link] = []
@@ -145,6 +161,10 @@ class Peer:
         """No connection stands: connect."""
         self._idle.set()
         self._delay = _RETRY_FIRST
+        self._idle_until = float("-inf")
+        """Idle hold (RFC 4271 section 8.1.1): until then its connections are refused."""
+        self._up_at = float("-inf")
+        self._stopped = False
         self._task: asyncio.Task[None] | None = None
         self._stale_timer: asyncio.TimerHandle | None = None
         self._quiet_timer: asyncio.TimerHandle | None = None
@@ -158,19 +178,22 @@ class Peer:
 
     async def stop(self, *, cease: bool) -> None:
         """Close; with `cease` after a NOTIFICATION."""
+        self._stopped = True
         if self._task is not None:
             self._task.cancel()
         for timer in (self._stale_timer, self._quiet_timer):
             if timer is not None:
                 timer.cancel()
-        for link in tuple(self._links):
+        # From here on nothing finds a session to send on.
+        links, self._links, self.link = self._links, [], None
+        for link in links:
             if cease:
                 link.session.close(message.ADMINISTRATIVE_SHUTDOWN)
                 link.connection.send(link.session.take())
-            link.drop()
-            await link.connection.closed()
-        self._links.clear()
-        self.link = None
+            link.stop_timer()
+        async with asyncio.TaskGroup() as group:
+            for link in links:
+                group.create_task(link.connection.finish(_CLOSE_TIMEOUT))
 
     @property
     def state(self) -> model.SessionState:
@@ -183,8 +206,12 @@ class Peer:
         return max(states, key=order.index, default=idle)
 
     async def _connect_always(self) -> None:
+        loop = asyncio.get_running_loop()
         while True:
             await self._idle.wait()
+            if (wait := self._idle_until - loop.time()) > 0:
+                await asyncio.sleep(wait)
+                continue
             self._connecting = True
             try:
                 await transport.connect(self.config, self._connected)
@@ -198,11 +225,17 @@ class Peer:
             await asyncio.sleep(self._delay * random.uniform(0.75, 1.0))
             self._delay = min(self._delay * 2, _RETRY_LAST)
 
-    def _connected(self, connection: transport.Connection) -> Link:
+    def _connected(self, connection: transport.Connection) -> Link | None:
+        if self._stopped:
+            return None
         return self._add(connection, outgoing=True)
 
-    def accept(self, connection: transport.Connection) -> Link:
-        """A connection from the neighbour's side."""
+    def accept(self, connection: transport.Connection) -> Link | None:
+        """A connection from the neighbour's side; None refuses it."""
+        now = asyncio.get_running_loop().time()
+        if self._stopped or now < self._idle_until or len(self._links) >= _MOST_LINKS:
+            log.debug("connection refused neighbor=%s reason=idle-hold", self.config.address)
+            return None
         return self._add(connection, outgoing=False)
 
     def _add(self, connection: transport.Connection, *, outgoing: bool) -> Link:
@@ -245,7 +278,8 @@ class Peer:
             if other.session.state is model.SessionState.OPEN_SENT:
                 continue  # decided when its OPEN comes
             if other is self.link:
-                if other.session.restart is not None:
+                young = link.since - self._up_at < _TOGETHER
+                if other.session.restart is not None and not young:
                     # RFC 4724 section 5: it has restarted, and the old connection is dead
                     # without our having noticed.
                     self._closed(other, "neighbor came back on a new connection", silent=True)
@@ -253,9 +287,13 @@ class Peer:
                 else:
                     self._refuse(link)
                 return
-            ours_wins = int(self.local.router_id) > identifier
-            loser = link if link.outgoing is not ours_wins else other
-            self._refuse(loser)
+            # RFC 6286 section 2.3: with equal identifiers the larger AS number decides.
+            ours = (int(self.local.router_id), self.local.local_as)
+            ours_wins = ours > (identifier, self.config.remote_as)
+            if link.outgoing is not ours_wins:
+                self._refuse(link)
+                return
+            self._refuse(other)
 
     def _refuse(self, link: Link) -> None:
         link.session.close(message.COLLISION)
@@ -266,7 +304,8 @@ class Peer:
         for other in [one for one in self._links if one is not link]:
             self._refuse(other)
         self.link = link
-        self._delay = _RETRY_FIRST
+        self.met = True
+        self._up_at = asyncio.get_running_loop().time()
         self.ended.clear()
         self.since, self.last_error = time.time(), ""
         kept = link.session.restart.families if link.session.restart else {}
@@ -280,12 +319,15 @@ class Peer:
         self.owner.established(self)
 
     def _closed(self, link: Link, reason: str, *, silent: bool) -> None:
+        self._back_off(link, fault=link.session.fault)
         self._remove(link)
         self.last_error = reason
         if link is not self.link:
             log.info("connection ended neighbor=%s reason=%s", self.config.address, reason)
             return
         self.link = None
+        if self._quiet_timer is not None:
+            self._quiet_timer.cancel()
         self.since, self.sent = time.time(), 0
         restart = link.session.restart
         keep = frozenset(restart.families) if silent and restart is not None else frozenset()
@@ -294,6 +336,15 @@ class Peer:
             self._arm_stale(restart.time)
         kept = f", its routes are kept for {restart.time} s" if keep and restart else ""
         self.owner.changed(self, reason + kept)
+
+    def _back_off(self, link: Link, *, fault: bool) -> None:
+        """How soon the next connection may follow the end of this one."""
+        now = asyncio.get_running_loop().time()
+        if link is self.link and (not fault or now - self._up_at > _SOUND):
+            self._delay = _RETRY_FIRST
+        elif fault:
+            self._idle_until = now + self._delay
+            self._delay = min(self._delay * 2, _RETRY_LAST)
 
     # --- initial table and restart -----------------------------------------------------
 

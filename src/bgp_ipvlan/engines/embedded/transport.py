@@ -14,6 +14,8 @@ from bgp_ipvlan import errors, model
 
 CHUNK = 1 << 16
 """Octets read from one neighbour per turn of the loop, so that none delays the others (D7)."""
+_buffer = bytearray(CHUNK)
+"""One for all: asyncio fills it and hands it on in one step, and 500 neighbours need no 32 MB."""
 _CONNECT_TIMEOUT = 10.0
 
 
@@ -36,9 +38,16 @@ class Connection(asyncio.BufferedProtocol):
 
     def __init__(self, accept: Callable[[Connection], Receiver | None]) -> None:
         self._accept = accept
-        self._buffer = bytearray(CHUNK)
         self._receiver: Receiver | None = None
         self._transport: asyncio.Transport | None = None
+        self._gone = asyncio.Event()
+
+    @property
+    def local(self) -> model.Address:
+        """Our own address."""
+        assert self._transport is not None
+        host = self._transport.get_extra_info("sockname")[0].partition("%")[0]
+        return ipaddress.ip_address(host)
 
     @property
     def remote(self) -> model.Address:
@@ -51,21 +60,24 @@ class Connection(asyncio.BufferedProtocol):
         """Asyncio's callback."""
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
-        self._receiver = self._accept(self)
+        if transport.get_extra_info("peername") is not None:
+            self._receiver = self._accept(self)
         if self._receiver is None:
+            # Refused, or gone again before we looked.
             transport.abort()
 
     def get_buffer(self, sizehint: int) -> bytearray:  # noqa: ARG002 - asyncio's signature
         """Asyncio's callback."""
-        return self._buffer
+        return _buffer
 
     def buffer_updated(self, nbytes: int) -> None:
         """Asyncio's callback."""
         if self._receiver is not None:
-            self._receiver.received(bytes(memoryview(self._buffer)[:nbytes]))
+            self._receiver.received(bytes(memoryview(_buffer)[:nbytes]))
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Asyncio's callback."""
+        self._gone.set()
         receiver, self._receiver = self._receiver, None
         if receiver is not None:
             receiver.disconnected(f"connection lost: {exc}" if exc else "connection closed by peer")
@@ -81,11 +93,23 @@ class Connection(asyncio.BufferedProtocol):
         if self._transport is not None:
             self._transport.close()
 
-    async def closed(self) -> None:
-        """Wait until everything has been sent."""
+    async def finish(self, timeout: float) -> None:
+        """Close so that the other side reads all that is queued, waiting at most `timeout` seconds.
+
+        Closing while octets of the other side lie unread makes the kernel send RST, and what
+        we said last may be lost by it. So say only that no more comes, and wait for its end.
+        """
+        self._receiver = None
         transport = self._transport
-        while transport is not None and transport.get_write_buffer_size():
-            await asyncio.sleep(0.01)
+        if transport is None or self._gone.is_set():
+            return
+        try:
+            async with asyncio.timeout(timeout):
+                if not transport.is_closing():
+                    transport.write_eof()
+                await self._gone.wait()
+        except TimeoutError:
+            transport.abort()
 
 
 async def connect(
@@ -122,7 +146,7 @@ async def listen(
     servers: list[asyncio.Server] = []
     try:
         for address in config.listen_addresses:
-            if address.version == 6 and not _has_ipv6():
+            if _needless(address, config) and not _has_ipv6():
                 continue
             sock = _bind(address, config.listen_port)
             servers.append(await loop.create_server(lambda: Connection(accept), sock=sock))
@@ -156,8 +180,14 @@ def _bind(address: model.Address, port: int) -> socket.socket:
     return sock
 
 
+def _needless(address: model.Address, config: model.SpeakerConfig) -> bool:
+    """The IPv6 wildcard without an IPv6 neighbour: not to have it is no error."""
+    six = any(neighbor.address.version == 6 for neighbor in config.neighbors)
+    return address.version == 6 and address.is_unspecified and not six
+
+
 def _has_ipv6() -> bool:
     with contextlib.suppress(OSError), socket.socket(socket.AF_INET6, socket.SOCK_STREAM) as sock:
-        sock.bind(("::1", 0))
+        sock.bind(("::", 0))
         return True
     return False
