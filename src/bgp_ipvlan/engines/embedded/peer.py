@@ -107,8 +107,10 @@ class Link:
             self.drop()
             return
         deadline = self.session.deadline
-        # A deadline only moves later but for the keepalive: wake early and look again, rather
-        # than set a timer anew for each message.
+        # Each message moves the deadline later: wake early and look again, rather than set a
+        # timer anew for each. Sooner it moves once, when the OPEN has brought the hold time.
+        if self._timer is not None and self._timer.when() > deadline:
+            self.stop_timer()
         if self._timer is None and deadline != float("inf"):
             self._timer = self._loop.call_at(deadline, self._tick)
 
@@ -273,10 +275,12 @@ class Peer:
                 self._closed(link, reason, silent=silent)
 
     def _collide(self, link: Link, identifier: int) -> None:
-        """Two connections: one must go (RFC 4271 section 6.8)."""
+        """Two connections: one must go (RFC 4271 section 6.8).
+
+        Also one whose OPEN has not come counts: it is the same neighbour, so its identifier
+        is known. Waiting for it, one side may see the loser established for a moment.
+        """
         for other in [one for one in self._links if one is not link]:
-            if other.session.state is model.SessionState.OPEN_SENT:
-                continue  # decided when its OPEN comes
             if other is self.link:
                 young = link.since - self._up_at < _TOGETHER
                 if other.session.restart is not None and not young:
@@ -287,6 +291,10 @@ class Peer:
                 else:
                     self._refuse(link)
                 return
+            if link.outgoing is other.outgoing:
+                # Both from its side: it has forgotten the older one.
+                self._refuse(other)
+                continue
             # RFC 6286 section 2.3: with equal identifiers the larger AS number decides.
             ours = (int(self.local.router_id), self.local.local_as)
             ours_wins = ours > (identifier, self.config.remote_as)
