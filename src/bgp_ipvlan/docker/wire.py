@@ -58,6 +58,14 @@ class EndpointInterface(msgspec.Struct, rename="pascal"):
     mac_address: str = ""
 
 
+class PortBinding(msgspec.Struct, rename="pascal"):
+    """One entry of the port map. `proto` is IP's protocol number."""
+
+    proto: int = 0
+    port: int = 0
+    host_port: int = 0
+
+
 class CreateEndpoint(msgspec.Struct, kw_only=True):
     """NetworkDriver.CreateEndpoint."""
 
@@ -155,15 +163,16 @@ def addresses(request: CreateEndpoint) -> tuple[model.Interface, ...]:
 
 
 def published(options: Json | None) -> tuple[model.Port, ...]:
-    """What `-p` asked for."""
-    found = (options or {}).get(PORT_MAP) or ()
-    return tuple(
-        model.Port(
-            int(one.get("Proto") or 0), int(one.get("Port") or 0), int(one.get("HostPort") or 0)
-        )
-        for one in found
-        if isinstance(one, dict)
-    )
+    """What `-p` asked for.
+
+    Raises:
+        errors.BadRequest: `bad-json`.
+    """
+    try:
+        found = msgspec.convert((options or {}).get(PORT_MAP) or [], list[PortBinding])
+    except msgspec.ValidationError as error:
+        raise errors.BadRequest("bad-json", f"{PORT_MAP} is not understood: {error}") from None
+    return tuple(model.Port(one.proto, one.port, one.host_port) for one in found)
 
 
 def driver_options(options: Json | None) -> tuple[tuple[str, str], ...]:

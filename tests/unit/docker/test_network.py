@@ -250,10 +250,19 @@ async def test_an_address_in_use(world: c.World) -> None:
     assert error.reason == "address-in-use"
     assert c.END[:12] in str(error)
     world.links.scan_complete = False
-    assert (
-        await world.refused("CreateEndpoint", **c.endpoint_body(c.END2))
-    ).reason == "address-in-use"
+    world.links.away.clear()
+    error = await world.refused("CreateEndpoint", **c.endpoint_body(c.END2))
+    assert error.reason == "address-in-use", "not seen, but not everything was looked into"
     assert set(world.state.endpoints) == {c.END}
+
+
+async def test_an_address_of_another_network(world: c.World) -> None:
+    """Docker's IPAM knows nothing of it: refused, whether it is joined or not."""
+    await world.call("CreateNetwork", **c.network_body())
+    await world.call("CreateNetwork", **c.network_body(c.NET2, "10.1.0.0/16"))
+    await world.call("CreateEndpoint", **c.endpoint_body())
+    error = await world.refused("CreateEndpoint", **c.endpoint_body(c.END2, c.NET2))
+    assert error.reason == "address-in-use"
 
 
 async def test_an_address_that_docker_gives_anew(world: c.World) -> None:
@@ -267,6 +276,11 @@ async def test_an_address_that_docker_gives_anew(world: c.World) -> None:
     world.links.away.clear()  # the container ended
     await world.call("CreateEndpoint", **c.endpoint_body(c.END))
     assert set(world.state.endpoints) == {c.END}, "one whose link is nowhere makes room"
+    await world.call("Join", **c.ref())
+    await world.call("Leave", **c.ref())
+    await world.call("CreateEndpoint", **c.endpoint_body(c.END2))
+    assert set(world.state.endpoints) == {c.END2}, "one that left makes room, with its link"
+    assert LINK not in world.links.links
     world.core.check()
 
 
@@ -316,6 +330,12 @@ async def test_published_ports_are_warned_about(
     assert "reason=ports-ignored" in caplog.text
     assert "8080:80" in caplog.text
     assert world.state.endpoints[c.END].ports == (model.Port(6, 80, 8080),)
+    caplog.clear()
+    ports[0]["HostPort"] = 0
+    await world.call(
+        "CreateEndpoint", **c.endpoint_body(c.END2, address="10.1.1.3/24", ports=ports)
+    )
+    assert "ports-ignored" not in caplog.text, "only exposed"
 
 
 # --- failures ----------------------------------------------------------------------------------
@@ -358,6 +378,16 @@ async def test_a_parent_that_went_is_named_at_join(world: c.World) -> None:
     assert (await world.refused("Join", **c.ref())).reason == "parent-missing"
     assert not world.state.endpoints[c.END].joined
     world.core.check()
+
+
+async def test_a_join_brings_the_shim_back(world: c.World) -> None:
+    """The parent was made anew since the create, and our shim went with it."""
+    await world.call("CreateNetwork", **c.network_body())
+    await world.call("CreateEndpoint", **c.endpoint_body())
+    world.links.remove("eth1")
+    world.links.links["eth1"] = c.ETH1
+    await world.call("Join", **c.ref())
+    assert world.links.ours() == {SHIM, LINK}
 
 
 async def test_a_full_disk_refuses_everything_and_changes_nothing(world: c.World) -> None:
@@ -463,8 +493,12 @@ async def test_a_join_whose_time_is_up_leaves_no_link(world: c.World) -> None:
     task = asyncio.create_task(world.call("Join", **c.ref()))
     await slow.begun.wait()
     task.cancel()
+    await asyncio.sleep(0)
+    task.cancel()  # once more while it cleans up: shutdown, for example
     with pytest.raises(asyncio.CancelledError):
         await task
+    await world.state.set_meta("after", "all that was queued")
+    await c.settle()
     assert not world.state.endpoints[c.END].joined
     assert world.links.ours() == set()
 
@@ -477,6 +511,8 @@ async def test_a_delete_waits_for_the_create_of_the_same_network(world: c.World)
     delete = asyncio.create_task(world.call("DeleteNetwork", NetworkID=c.NET))
     await world.call("DeleteNetwork", NetworkID=c.NET2)
     await c.settle()
+    await world.state.set_meta("after", "all that was queued")
+    assert c.NET in world.state.networks
     assert not delete.done()
     slow.go.set()
     await create

@@ -87,7 +87,7 @@ class Door(stateful.RuleBasedStateMachine):
     def create_network(self, net: str, mtu: str) -> None:
         """New, again, or again with another configuration."""
         number = NETS[net]
-        options = {"mtu": mtu} if mtu else {}
+        options: dict[str, Any] = {"mtu": mtu} if mtu else {}
         body = c.network_body(net, gateway=f"10.{number}.1.1/24", **options)
         body["IPv4Data"][0]["Pool"] = f"10.{number}.1.0/24"
         known = self.nets.get(net)
