@@ -98,6 +98,9 @@ def whole_life(site: Site, *, gateway_check: bool) -> None:
     )
     assert "in use" in refused, refused
 
+    mac = ("run", "--rm", "--network", "web", "--mac-address", "02:42:ac:11:00:02")
+    assert "[mac-address]" in docker.refused(*mac, "busybox", "true")
+
     # A restart of dockerd, which forgets nothing and replays nothing to us.
     docker.run("stop", "-t", "0", "one")
     namespace.wait_until(lambda: not own_routes(site, "10.1.1.2"), "the host route to be gone")
