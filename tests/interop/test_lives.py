@@ -1,0 +1,113 @@
+"""The life of a session with BIRD, FRR and GoBGP, within one AS and between two.
+
+The foreign daemon's own tool is the witness of all that we announce.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from lab import namespace, peers
+from tests.interop.site import LATER, OURS, OURS6, THEIRS, THEIRS6, THEM, US, US6, Site
+
+WIDE = 4200000001
+"""An AS that does not fit into two octets."""
+
+
+@pytest.fixture(
+    scope="module",
+    params=[
+        (kind, ases)
+        for kind in (peers.Bird, peers.Frr, peers.GoBgp)
+        for ases in ((64512, 64512), (WIDE, 64513))
+    ],
+    ids=lambda param: f"{param[0].__name__}-{'ibgp' if param[1][0] == param[1][1] else 'ebgp'}",
+)
+def site(request: pytest.FixtureRequest) -> Iterator[Site]:
+    """Both speakers up, each with a prefix of either family."""
+    kind, ases = request.param
+    with namespace.Lab() as lab:
+        site = Site(lab, kind, ases)
+        site.up()
+        yield site
+
+
+def ours(site: Site) -> tuple[int, ...]:
+    """AS_PATH with which our routes must arrive."""
+    return () if site.ases[0] == site.ases[1] else (site.ases[0],)
+
+
+def test_routes_both_ways(site: Site) -> None:
+    """Each side has the other's prefixes of both families, with next hop and AS path."""
+    found = peers.wait_learned(site.peer, OURS)
+    assert (US, ours(site)) == (found.next_hop, found.as_path)
+    assert US6 in peers.wait_learned(site.peer, OURS6).next_hop
+
+    learned = site.ours.wait_route(THEIRS)
+    assert learned["next_hop"] == THEM
+    assert learned["as_path"] == ([] if not ours(site) else [site.ases[1]])
+    site.ours.wait_route(THEIRS6)
+
+
+def test_later_changes(site: Site) -> None:
+    """What the neighbour announces and withdraws later comes and goes."""
+    site.peer.announce("10.3.0.0/20")
+    site.ours.wait_route("10.3.0.0/20")
+    site.peer.withdraw("10.3.0.0/20")
+    site.ours.wait(lambda: "10.3.0.0/20" not in site.ours.routes(), "the withdraw")
+
+
+@pytest.mark.parametrize(
+    ("how", "before", "after"), [("kill", OURS6, LATER), ("stop", LATER, OURS6)]
+)
+def test_our_restart_keeps_our_routes_there(site: Site, how: str, before: str, after: str) -> None:
+    """Killed or stopped without NOTIFICATION and back: the neighbour has our route throughout.
+
+    What is announced no more goes with End-of-RIB, what is new comes.
+    """
+    peers.wait_learned(site.peer, OURS)
+    getattr(site.ours.process, how)()
+    namespace.wait_until(lambda: not site.peer.established(US), "the neighbour to notice")
+    for prefix in (OURS, before):
+        assert site.peer.learned(prefix) is not None
+    site.ours.start(f"{OURS},{US}", f"{after},{US6 if ':' in after else US}", restarted=True)
+
+    def back() -> bool:
+        assert site.peer.learned(OURS) is not None
+        return site.peer.established(US) and site.peer.learned(after) is not None
+
+    namespace.wait_until(back, "our speaker's return")
+    peers.wait_forgotten(site.peer, before)
+    found = site.peer.learned(OURS)
+    assert found is not None
+    assert not found.stale
+    site.ours.wait_route(THEIRS)
+
+
+def test_their_restart_keeps_their_routes_here(site: Site) -> None:
+    """The neighbour is killed and comes back: its route never leaves our table."""
+    site.ours.wait_synced()
+    site.ours.wait_route(THEIRS)
+    before = len(site.ours.events("route"))
+    site.peer.kill()
+    site.ours.wait(lambda: "kept for" in site.ours.sessions()[-1], "our speaker to notice")
+    site.peer.start(**({} if isinstance(site.peer, peers.Frr) else {"restarting": True}))
+    peers.wait_established(site.peer, US)
+    peers.wait_learned(site.peer, OURS)
+    site.ours.wait(
+        lambda: site.ours.sessions()[-1].startswith("Established"), "the session to return"
+    )
+
+    changes = site.ours.events("route")[before:]
+    assert [c for c in changes if c["prefix"] == THEIRS and not c["next_hop"]] == []
+
+
+def test_our_leave_withdraws_at_once(site: Site) -> None:
+    """Withdraw and Cease: the neighbour has no route of ours left, and keeps none as stale."""
+    assert site.ours.leave() == 0
+    peers.wait_forgotten(site.peer, OURS, timeout=3)
+    peers.wait_forgotten(site.peer, OURS6, timeout=3)
+    assert site.ours.process.status == 0
+    assert "Traceback" not in site.ours.process.output()
