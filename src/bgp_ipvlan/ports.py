@@ -6,7 +6,7 @@ Each is a small Protocol made of the records of `model`; what stands behind one
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Protocol
 
 from bgp_ipvlan import model
@@ -66,8 +66,13 @@ class Routes(Protocol):
 class KernelEvents(Protocol):
     """What the kernel monitor tells; called on the loop's thread."""
 
-    def links_changed(self) -> None:
-        """A link or an address came, went or changed: read them again and audit."""
+    def links_changed(self, lost: Collection[int] = ()) -> None:
+        """A link or an address came, went or changed: read them again.
+
+        Args:
+            lost: indexes of links that are down or gone, or that lost an address: IPv4 routes
+                that depended on them may have gone without a word.
+        """
 
     def foreign_route(
         self, family: model.Family, prefix: model.Nlri, *, metric: int, text: str | None

@@ -14,7 +14,7 @@ import asyncio
 import dataclasses
 import logging
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 
 from bgp_ipvlan import config, delta, errors, model, plan, ports, surroundings, tell, upkeep
 from bgp_ipvlan import state as state_
@@ -74,6 +74,8 @@ class Reconciler:
         self._links_dirty = False
         self._audit_due = False
         self._retry_delay = 0.0
+        self._foreign_news: list[tuple[model.Family, model.Nlri, int, str | None]] | None = None
+        """Others' routes that came or went while the kernel is read."""
         self._replans: set[asyncio.Task[None]] = set()
 
     # --- start ---------------------------------------------------------------
@@ -90,8 +92,7 @@ class Reconciler:
         await self._upkeep.sweep(at_once=True)
         if await self._upkeep.shims(self.around.links):
             await self.around.read()
-        dump = await self._routes.dump()
-        self.foreign = dump.foreign
+        dump = await self._read_routes()
         for family, book in self.books.items():
             book.observe(dump.ours[family])
         self.around.recompute()
@@ -252,7 +253,9 @@ class Reconciler:
     def _apply(self, change: model.BestPaths, decision: plan.learned.Decision) -> None:
         family = change.family
         book, refused = self.books[family], self.refused[family]
-        gone = decision.accepted if decision.value is None else list(decision.refused)
+        gone = list(decision.refused)
+        if decision.value is None:
+            gone += decision.accepted
         mine = self._own_keys(family)
         if gone and mine and not mine.isdisjoint(gone):
             gone = [key for key in gone if key not in mine]
@@ -296,15 +299,21 @@ class Reconciler:
 
     # --- the kernel's events -----------------------------------------------------
 
-    def links_changed(self) -> None:
+    def links_changed(self, lost: Collection[int] = ()) -> None:
         """Links or addresses changed; several calls become one look."""
         self._links_dirty = True
+        # Down and up again before we look is no news of the links, but the kernel has dropped
+        # IPv4 routes without a word (kernel sheet, section 3).
+        if lost and not self.around.next_hops.links.isdisjoint(lost):
+            self._audit_due = True
         self._wake.set()
 
     def foreign_route(
         self, family: model.Family, prefix: model.Nlri, *, metric: int, text: str | None
     ) -> None:
         """Somebody else's route came or went: it wins over a learned one."""
+        if self._foreign_news is not None:
+            self._foreign_news.append((family, prefix, metric, text))
         routes = self.foreign[family]
         before = prefix in routes
         if text is not None:
@@ -418,9 +427,9 @@ class Reconciler:
         await self._routes.flush()
         for book in self.books.values():
             book.watch()
-        dump = await self._routes.dump()
-        changed = {f: dump.foreign[f].keys() ^ self.foreign[f].keys() for f in model.Family}
-        self.foreign = dump.foreign
+        before = {family: set(routes) for family, routes in self.foreign.items()}
+        dump = await self._read_routes()
+        changed = {f: before[f] ^ self.foreign[f].keys() for f in model.Family}
         repaired = 0
         for family, book in self.books.items():
             batches = book.observe(dump.ours[family])
@@ -430,6 +439,18 @@ class Reconciler:
         self.counters.repaired += repaired
         if repaired:
             log.warning("routes repaired count=%d reason=drift", repaired)
+
+    async def _read_routes(self) -> model.RouteDump:
+        """Read the kernel; others' routes are taken over, and events that are newer count."""
+        self._foreign_news = []
+        try:
+            dump = await self._routes.dump()
+        finally:
+            news, self._foreign_news = self._foreign_news, None
+        self.foreign = dump.foreign
+        for family, prefix, metric, text in news:
+            self.foreign_route(family, prefix, metric=metric, text=text)
+        return dump
 
     def _own_keys(self, family: model.Family) -> set[model.Nlri]:
         return {key for own in self.own.values() for f, key in own.routes if f is family}

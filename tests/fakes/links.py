@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import errno
 import itertools
+from collections.abc import Callable, Collection
 
 from bgp_ipvlan import errors, model, ownership
 
@@ -31,6 +32,8 @@ class FakeLinks:
         self.scan_complete = True
         self.made: list[str] = []
         self.deleted: list[str] = []
+        self.on_change: Callable[[Collection[int]], None] = lambda _lost: None
+        """The monitor: called after each change of a link that is here."""
         self._failures: dict[Operation, errors.Error] = {}
         self._indexes = itertools.count(100)
 
@@ -47,15 +50,23 @@ class FakeLinks:
 
     def change(self, name: str, **fields: object) -> None:
         """Change a link (its fields are `model.Link`'s)."""
-        self.links[name] = dataclasses.replace(self.links[name], **fields)  # type: ignore[arg-type]
+        old = self.links[name]
+        new = self.links[name] = dataclasses.replace(old, **fields)  # type: ignore[arg-type]
+        kept = new.up and new.running and set(old.addresses) <= set(new.addresses)
+        self.on_change(() if kept else (new.index,))
+
+    def add(self, link: model.Link) -> None:
+        """A link comes."""
+        self.links[link.name] = link
+        self.on_change(())
 
     def remove(self, name: str) -> None:
         """A link goes, and its slaves with it, wherever they are."""
         index = self.links.pop(name).index
         for slave in [s.name for s in self.links.values() if s.parent_index == index]:
             self.remove(slave)
-        for slave in [s.name for s in self.away.values() if s.parent_index == index]:
-            del self.away[slave]
+        self.away = {n: s for n, s in self.away.items() if s.parent_index != index}
+        self.on_change((index,))
 
     def move(self, name: str, namespace: str = "/proc/1234/ns/net") -> None:
         """Docker moves a slave into a container."""
@@ -68,6 +79,7 @@ class FakeLinks:
             parent_index=link.parent_index,
             namespace=namespace,
         )
+        self.on_change((link.index,))
 
     def ours(self) -> set[str]:
         """Names of the links of ours that are here."""
@@ -132,6 +144,7 @@ class FakeLinks:
         )
         self.links[spec.name], self.specs[spec.name] = link, spec
         self.made.append(spec.name)
+        self.on_change(())
         return link
 
     async def delete(self, name: str) -> bool:

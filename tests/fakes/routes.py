@@ -12,12 +12,11 @@ class FakeRoutes:
     """Implements `ports.Routes` as a kernel would.
 
     What is written is there at once; what is refused is told a turn of the loop later.
-
-    Args:
-        on_failure: told of each refused route.
     """
 
-    def __init__(self, on_failure: ports.OnRouteFailure) -> None:
+    def __init__(self) -> None:
+        self.on_failure: ports.OnRouteFailure = lambda _failure: None
+        """Told of each refused route."""
         self.ours: dict[model.Family, dict[model.Nlri, model.RouteValue]]
         self.ours = {family: {} for family in model.Family}
         self.foreign: dict[model.Family, model.Foreign] = {family: {} for family in model.Family}
@@ -25,7 +24,6 @@ class FakeRoutes:
         self.during_dump: Callable[[], None] | None = None
         """Called once, after the next dump was taken and before it is delivered."""
         self._refuse: set[model.Prefix] = set()
-        self._on_failure = on_failure
 
     # --- what a test does to the world --------------------------------------------------
 
@@ -90,7 +88,7 @@ class FakeRoutes:
                     failure = model.RouteFailure(
                         batch.family, key, batch.value, batch.replace, reason, "by order"
                     )
-                    asyncio.get_running_loop().call_soon(self._on_failure, failure)
+                    asyncio.get_running_loop().call_soon(self.on_failure, failure)
 
     def _write(self, batch: model.RouteBatch, key: model.Nlri) -> str:
         """Do one route; the reason it cannot be, or an empty text."""

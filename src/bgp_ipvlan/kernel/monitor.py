@@ -25,6 +25,8 @@ _PORT_OFFSET = 12
 _RTN_KINDS = frozenset((1, 6, 7, 8, 9))
 """Unicast, blackhole, unreachable, prohibit, throw: what stands in the main table."""
 _PER_TURN = 64
+_USABLE = 0x10001
+"""IFF_UP and IFF_LOWER_UP."""
 _LINK_KINDS = frozenset((nl.RTM_NEWLINK, nl.RTM_DELLINK, nl.RTM_NEWADDR, nl.RTM_DELADDR))
 
 
@@ -57,6 +59,7 @@ class KernelMonitor:
 
     def _readable(self) -> None:
         links = False
+        lost: set[int] = set()
         # Bounded, so that a storm of others' routes does not keep the loop (D7).
         for _ in range(_PER_TURN):
             try:
@@ -71,10 +74,11 @@ class KernelMonitor:
             for kind, _, body in nl.messages(data):
                 if kind in _LINK_KINDS:
                     links = True
+                    lost |= _lost(kind, body)
                 elif kind in {nl.RTM_NEWROUTE, nl.RTM_DELROUTE}:
                     self._route(kind, body)
         if links:
-            self._events.links_changed()
+            self._events.links_changed(lost)
 
     def _route(self, kind: int, body: bytes) -> None:
         fields = nl.RTMSG.unpack_from(body)
@@ -92,6 +96,14 @@ class KernelMonitor:
         else:
             text = readback.describe(body) if present else None
             self._events.foreign_route(family, prefix, metric=metric, text=text)
+
+
+def _lost(kind: int, body: bytes) -> set[int]:
+    """The link that is down or gone, or that lost an address, if the message says that."""
+    # ifinfomsg and ifaddrmsg both have the index in octets 4 to 7; the former has flags next.
+    index, flags = struct.unpack_from("=iI", body.ljust(12, b"\0"), 4)
+    kept = kind == nl.RTM_NEWADDR or (kind == nl.RTM_NEWLINK and flags & _USABLE == _USABLE)
+    return set() if kept else {index}
 
 
 def _attach_filter(sock: socket.socket, port: int) -> None:

@@ -163,6 +163,8 @@ class NextHops:
             (address.network, link.index) for link in usable for address in link.addresses
         )
         """Connected networks in the order they are tried; equal for equal results."""
+        self.links = frozenset(index for _, index in self.networks)
+        """Indexes of the links that next hops may be on."""
         self._own = frozenset(address.ip for link in links for address in link.addresses)
         self._cache: dict[model.Address, model.NextHop | str] = {}
 
