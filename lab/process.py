@@ -159,6 +159,9 @@ class Process:
         if self.alive and (pid := self.pid):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, number)
+                if number is signal.SIGCONT:
+                    # nsenter stops itself when its child is stopped.
+                    os.kill(self._child.pid, number)
 
     def wait(self, *, timeout: float = 30.0) -> int:
         """Wait for its end; returns the exit status.
