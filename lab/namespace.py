@@ -24,7 +24,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import IO, Any, Self, TypeVar
 
 from lab import process
 
@@ -229,7 +229,7 @@ class Lab:
         self.directory.chmod(0o755)
         self.keep_logs = keep_logs
         self.hosts: dict[str, Host] = {}
-        self._lock = _lock(self.directory)
+        self._lock = own(self.directory)
 
     def __enter__(self) -> Self:
         return self
@@ -306,15 +306,15 @@ def _configure(port: Port) -> None:
     run("ip", "link", "set", interface, "up")
 
 
-def _lock(directory: Path) -> Any:
+def own(directory: Path) -> IO[str]:
     """Mark a folder as in use; the kernel drops the lock with the process, however it ends."""
     handle = (directory / "owner").open("w")
     fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     return handle
 
 
-def _abandoned() -> Iterator[Path]:
-    for directory in Path(tempfile.gettempdir()).glob(PREFIX + "*"):
+def _abandoned(prefix: str) -> Iterator[Path]:
+    for directory in Path(tempfile.gettempdir()).glob(prefix + "*"):
         try:
             with (directory / "owner").open() as handle:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -323,9 +323,9 @@ def _abandoned() -> Iterator[Path]:
         yield directory
 
 
-def sweep() -> None:
+def sweep(prefix: str = PREFIX) -> None:
     """Take away what runs that were killed left: their folders and empty cgroups."""
-    for directory in _abandoned():
+    for directory in _abandoned(prefix):
         _remove_cgroups(directory.name)
         shutil.rmtree(directory, ignore_errors=True)
 

@@ -29,6 +29,7 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 GUEST_VARIABLE = "BGP_IPVLAN_GUEST"
 """Set inside the guest."""
 
+_PREFIX = "bgp-ipvlan-uml-"
 _KERNEL = "/usr/bin/linux.uml"
 _MODULES = (
     *("ipv6", "ipvlan", "dummy", "veth", "bridge", "8021q", "vxlan", "vrf", "macvlan", "overlay"),
@@ -73,7 +74,9 @@ class Guest:
         *,
         on_line: Callable[[str], None] | None = None,
     ) -> None:
-        self.exchange = Path(tempfile.mkdtemp(prefix="bgp-ipvlan-uml-"))
+        namespace.sweep(_PREFIX)
+        self.exchange = Path(tempfile.mkdtemp(prefix=_PREFIX))
+        self._lock = namespace.own(self.exchange)
         self._argv = [str(word) for word in argv]
         self._spec = spec
         self.on_line = on_line
@@ -166,6 +169,7 @@ class Guest:
         if self._terminal is not None:
             termios.tcsetattr(sys.stdin, termios.TCSADRAIN, self._terminal)  # type: ignore[arg-type]
             self._terminal = None
+        self._lock.close()
         shutil.rmtree(self.exchange, ignore_errors=True)
 
     def _command_line(self) -> list[str]:

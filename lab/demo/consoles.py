@@ -34,30 +34,50 @@ def serve(hosts: dict[str, list[str]]) -> None:
 
 def _serve_one(path: str, hosts: dict[str, list[str]]) -> None:
     console = os.open(path, os.O_RDWR | os.O_NOCTTY)
-    original = termios.tcgetattr(console)
+    tty.setraw(console)
     while True:
-        tty.setraw(console)
         try:
             request = json.loads(_line(console))
             argv = [*hosts[request["host"]], *request["argv"]]
-        except (ValueError, KeyError, TypeError):
-            continue
-        if request["terminal"]:
-            termios.tcsetattr(console, termios.TCSANOW, original)
             size = struct.pack("HHHH", request["rows"], request["columns"], 0, 0)
-            fcntl.ioctl(console, termios.TIOCSWINSZ, size)
-        # A session with the console as its terminal: Ctrl-C then means the command and not us.
-        owner = ["setsid", "--ctty", "--wait"] if request["terminal"] else ["setsid", "--wait"]
-        done = subprocess.run(
-            [*owner, *argv],
-            stdin=console if request["terminal"] else subprocess.DEVNULL,
-            stdout=console,
-            stderr=console,
-            env={**os.environ, "TERM": request["term"]},
-            check=False,
-        )
-        tty.setraw(console)
-        os.write(console, b"\0%d\n" % done.returncode)
+            env = {**os.environ, "TERM": request["term"]}
+            terminal = bool(request["terminal"])
+        except (ValueError, KeyError, TypeError, struct.error):
+            continue
+        status = _interactive(console, argv, env, size) if terminal else _piped(console, argv, env)
+        os.write(console, b"\0%d\n" % status)
+
+
+def _interactive(console: int, argv: list[str], env: dict[str, str], size: bytes) -> int:
+    # A terminal of its own for each: a console that is somebody's controlling terminal is hung up
+    # for good when that one ends.
+    ours, theirs = os.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, size)
+    owner = ("setsid", "--ctty", "--wait")
+    with subprocess.Popen(
+        [*owner, *argv], stdin=theirs, stdout=theirs, stderr=theirs, env=env
+    ) as child:
+        os.close(theirs)
+        with contextlib.suppress(OSError):  # EIO: nobody holds the other side any more
+            while True:
+                ready, _, _ = select.select([console, ours], [], [])
+                if ours in ready:
+                    os.write(console, os.read(ours, 65536))
+                if console in ready:
+                    os.write(ours, os.read(console, 4096))
+        os.close(ours)
+    return child.returncode
+
+
+def _piped(console: int, argv: list[str], env: dict[str, str]) -> int:
+    # Through a pipe, so that the command sees no terminal, as there is none outside.
+    with subprocess.Popen(
+        argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=env
+    ) as child:
+        assert child.stdout is not None
+        while data := child.stdout.read1():  # type: ignore[attr-defined]
+            os.write(console, data)
+    return child.returncode
 
 
 def _line(console: int) -> bytes:

@@ -11,7 +11,7 @@ import re
 import shlex
 from collections.abc import Callable
 
-from lab import dockerhost, driver, namespace
+from lab import agent, dockerhost, namespace
 from lab.demo import screen
 
 AS_NUMBER = 64512
@@ -27,7 +27,7 @@ class Site:
 
     host: namespace.Host
     docker: dockerhost.Docker
-    driver: driver.Driver
+    agent: agent.Agent
     subnet: str
     container: str
     address: str = ""
@@ -52,7 +52,7 @@ def user_shell(host: namespace.Host) -> list[str]:
     return [
         "env",
         f"DOCKER_CONFIG={host.directory}/docker-cli",
-        f"PATH={driver.PROGRAM.parent}:/usr/sbin:/usr/bin:/sbin:/bin",
+        f"PATH={agent.COMMAND.parent}:/usr/sbin:/usr/bin:/sbin:/bin",
         f"PS1={host.name}# ",
         *("bash", "--norc"),
     ]
@@ -67,7 +67,7 @@ def tell(lab: namespace.Lab) -> tuple[Site, Site]:
     sites = _make_sites(lab)
     steps: tuple[tuple[str, Callable[[Site, Site], None]], ...] = (
         ("Two machines on a wire, a Docker on each", _start_dockers),
-        ("bgp-ipvlan on both, as each other's BGP neighbour", _start_drivers),
+        ("bgp-ipvlan on both, as each other's BGP neighbour", _start_agents),
         ("A network on each host, as a user makes it", _create_networks),
         ("A container on each", _run_containers),
         ("Each host has learned the way to the other's containers", _show_routes),
@@ -99,7 +99,7 @@ def _make_sites(lab: namespace.Lab) -> tuple[Site, Site]:
             Site(
                 host,
                 dockerhost.Docker(host),
-                driver.Driver(host, *options.split()),
+                agent.Agent(host, *options.split()),
                 f"10.1.{number}.0/24",
                 f"{name[-1]}1",
             )
@@ -120,11 +120,11 @@ def _start_dockers(*sites: Site) -> None:
     sites[1].type("ip -brief address show eth1")
 
 
-def _start_drivers(*sites: Site) -> None:
+def _start_agents(*sites: Site) -> None:
     for site in sites:
-        command = shlex.join(["bgp-ipvlan", "run", *site.driver.options])
+        command = shlex.join(["bgp-ipvlan", "run", *site.agent.flags])
         screen.typed(site.host.name, f"{command} &")
-        site.driver.start()
+        site.agent.start()
     for site in sites:
         line = _wait_log(site, r"neighbor established")
         screen.output(f"{site.host.name} log: {line}")
@@ -200,6 +200,8 @@ def _wait_route(here: Site, there: Site) -> None:
 
 def _wait_log(site: Site, pattern: str) -> str:
     def find() -> str:
-        return next((line for line in site.driver.lines() if re.search(pattern, line)), "")
+        return next(
+            (line for line in site.agent.log().splitlines() if re.search(pattern, line)), ""
+        )
 
     return namespace.wait_until(find, f"`{pattern}` in the log of {site.host.name}", timeout=30)
