@@ -258,7 +258,7 @@ class Naive:
 
     def best(self) -> dict[model.Nlri, tuple[model.Path, ...]]:
         """The choice over all tables."""
-        found = {}
+        found: dict[model.Nlri, tuple[model.Path, ...]] = {}
         for prefix in PREFIXES:
             candidates = [table[prefix] for table in self.tables.values() if prefix in table]
             if candidates:
