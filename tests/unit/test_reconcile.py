@@ -62,9 +62,9 @@ class World:
 
     def __init__(self, state: state_.State, before: World | None = None) -> None:
         self.state = state
-        self.links = before.links if before else links_.FakeLinks(ETH1)
+        self.links: links_.FakeLinks = before.links if before else links_.FakeLinks(ETH1)
         self.links.on_change = lambda _lost: None
-        self.routes = before.routes if before else routes_.FakeRoutes()
+        self.routes: routes_.FakeRoutes = before.routes if before else routes_.FakeRoutes()
         settings = config.Settings(local_as=64512, host_interface="eth1")
         self.core = reconcile.Reconciler(settings, state, links=self.links, routes=self.routes)
         self.routes.on_failure = self.core.route_failed

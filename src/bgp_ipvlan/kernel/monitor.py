@@ -41,6 +41,7 @@ class KernelMonitor:
     def __init__(self, events: ports.KernelEvents, *, own_port: int) -> None:
         self._events = events
         self._own_port = own_port
+        self._deaf = False
 
     async def start(self) -> None:
         """Subscribe."""
@@ -65,10 +66,16 @@ class KernelMonitor:
             try:
                 data = self._socket.recv(1 << 16)
             except BlockingIOError:
+                if self._deaf:
+                    self._deaf = False
+                    self._events.overflow()
                 break
             except OSError as error:
                 if error.errno != errno.ENOBUFS:
                     raise
+                # Until its buffer has been emptied the kernel drops more, and does not say so
+                # again: what is read back now may miss that, so there is another call then.
+                self._deaf = True
                 self._events.overflow()
                 continue
             for kind, _, body in nl.messages(data):
