@@ -108,7 +108,9 @@ class Connection(asyncio.BufferedProtocol):
                 if not transport.is_closing():
                     transport.write_eof()
                 await self._gone.wait()
-        except TimeoutError:
+        except OSError:
+            # Too late (TimeoutError is one), or the other side's reset came before the loop
+            # read it (ENOTCONN): an escape here would cancel the other neighbours' Cease.
             transport.abort()
 
 

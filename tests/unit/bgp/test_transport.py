@@ -1,0 +1,76 @@
+"""The TCP side alone: how a connection ends. Real sockets on loopback, no BGP."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import struct
+
+from bgp_ipvlan.engines.embedded import transport
+from tests.unit.bgp.speakers import Speaker, free_port, until
+
+
+class Ear:
+    """Behaves as a peer's link: keeps what came."""
+
+    def __init__(self) -> None:
+        self.data = b""
+
+    def received(self, data: bytes) -> None:
+        """Keep it."""
+        self.data += data
+
+    def disconnected(self, reason: str) -> None:
+        """Nothing to do."""
+
+
+async def _accepted(
+    speaker: Speaker,
+) -> tuple[list[asyncio.Server], socket.socket, transport.Connection]:
+    found: list[transport.Connection] = []
+
+    def accept(connection: transport.Connection) -> transport.Receiver:
+        found.append(connection)
+        return Ear()
+
+    servers = await transport.listen(speaker.config(), accept)
+    client = socket.create_connection((str(speaker.address), speaker.port))
+    await until(lambda: found, "the connection to be accepted")
+    return servers, client, found[0]
+
+
+async def test_finish_survives_a_reset() -> None:
+    """A neighbour that resets just then does not keep the others from hearing our Cease."""
+    servers, client, connection = await _accepted(Speaker(1, 65001, free_port()))
+    try:
+        # Linger 0 makes close a reset, and on loopback it is there when close returns: before
+        # the loop can have read it.
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        client.close()
+        await connection.finish(5)
+        await until(connection._gone.is_set, "the connection to be gone")
+    finally:
+        for server in servers:
+            server.close()
+
+
+async def test_finish_delivers_although_much_lies_unread() -> None:
+    """What we said last arrives, although the neighbour had octets under way to us."""
+    servers, client, connection = await _accepted(Speaker(1, 65001, free_port()))
+    try:
+        client.sendall(b"." * 100_000)
+        connection.send(b"the last word")
+        client.setblocking(False)
+        closing = asyncio.create_task(connection.finish(5))
+        loop = asyncio.get_running_loop()
+        heard = b""
+        while data := await loop.sock_recv(client, 100):
+            heard += data
+        client.close()
+        await closing
+    finally:
+        client.close()
+        for server in servers:
+            server.close()
+
+    assert heard == b"the last word"
