@@ -1,0 +1,103 @@
+"""The daemon as a process: what keeps it from starting is one line, and nothing is left."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from lab import agent, namespace
+
+
+@pytest.fixture
+def host() -> Iterator[namespace.Host]:
+    """A host with an interface that is up."""
+    with namespace.Lab() as lab:
+        one, other = lab.host("a"), lab.host("b")
+        lab.wire(
+            namespace.Port(one, "eth1", ("192.0.2.1/24",)),
+            namespace.Port(other, "eth1", ("192.0.2.2/24",)),
+        )
+        yield one
+
+
+FLAGS = ("--host-interface", "eth1", "--as", "64512", "--neighbor", "192.0.2.2")
+
+
+def fails(host: namespace.Host, reason: str, *says: str) -> None:
+    """Run it; it must end with status 1, and its last line give the reason and the remedy."""
+    done = host.run(agent.COMMAND, "run", *FLAGS, check=False)
+    assert done.returncode == 1
+    line = done.stderr.splitlines()[-1]
+    assert line.startswith("bgp-ipvlan: ")
+    assert line.endswith(f"[{reason}]")
+    assert "Traceback" not in done.stderr
+    for word in says:
+        assert word in line
+
+
+def test_second_daemon(host: namespace.Host) -> None:
+    """One per network namespace; the first goes on."""
+    first = agent.Agent(host, *FLAGS)
+    first.start()
+
+    fails(host, "already-running", "bgp-ipvlan status", "bgp-ipvlan stop")
+
+    assert first.ask("status")["neighbors"]["configured"] == 1
+
+
+def test_port_179_in_use(host: namespace.Host) -> None:
+    """Another BGP daemon listens: told with the way to find it; our sockets are gone again."""
+    listener = "import socket, time; s = socket.create_server(('', 179)); time.sleep(600)"
+    host.start("python3", "-c", listener, log="listener.log")
+    namespace.wait_until(lambda: ":179" in host.run("ss", "-Hltn").stdout, "the listener")
+
+    fails(host, "port-in-use", "ss -ltnp")
+
+    assert not (host.root / agent.PLUGIN_SOCKET).exists()
+
+
+def test_corrupt_state(host: namespace.Host) -> None:
+    """A damaged state file is named, kept as it is, and the remedy works."""
+    host.run("mkdir", "-p", "/var/lib/bgp-ipvlan")
+    rubbish = "this is no database " * 500
+    host.run("sh", "-c", "cat >/var/lib/bgp-ipvlan/state.db", stdin=rubbish)
+
+    fails(host, "state-corrupt", "/var/lib/bgp-ipvlan/state.db", "move the file away")
+
+    assert host.run("cat", "/var/lib/bgp-ipvlan/state.db").stdout == rubbish
+    host.run("mv", "/var/lib/bgp-ipvlan/state.db", "/var/lib/bgp-ipvlan/old.db")
+    again = agent.Agent(host, *FLAGS)
+    again.start()
+
+
+def test_no_address_to_be_known_by(host: namespace.Host) -> None:
+    """Without an IPv4 address there is no BGP identifier, and a flag to give one."""
+    host.run("ip", "address", "flush", "dev", "eth1")
+
+    fails(host, "no-router-id", "--router-id")
+
+
+def test_sockets_are_for_root_only(host: namespace.Host) -> None:
+    """Both sockets have mode 0600, and both are gone after a stop."""
+    daemon = agent.Agent(host, *FLAGS)
+    daemon.start()
+    paths = (agent.PLUGIN_SOCKET, "run/bgp-ipvlan/control.sock")
+
+    for path in paths:
+        assert (host.root / path).stat().st_mode & 0o777 == 0o600
+    assert daemon.stop() == 0
+    for path in paths:
+        assert not (host.root / path).exists()
+
+
+def test_kill_leaves_a_socket_that_is_replaced(host: namespace.Host) -> None:
+    """After kill -9 the dead socket is taken over: dockerd would wait 15 s for it."""
+    daemon = agent.Agent(host, *FLAGS)
+    daemon.start()
+    daemon.kill()
+    assert (host.root / agent.PLUGIN_SOCKET).exists()
+
+    daemon.start()
+
+    assert agent.Plugin(host).call("Plugin.Activate") == {"Implements": ["NetworkDriver"]}
