@@ -85,8 +85,10 @@ class Books(stateful.RuleBasedStateMachine):
     @stateful.rule(value=values, prefixes=keys)
     def want(self, value: model.RouteValue | None, prefixes: list[model.Nlri]) -> None:
         """A change of what is wanted."""
-        # An overwriting of theirs is excluded only for refusals the book was told of.
-        if any(f.reason == "foreign-route" for f in self.kernel.failures):
+        # The known gap: a creation was refused, the book is not told yet (the writer thread's
+        # answer is milliseconds away), and a key of our very metric is somebody else's. Then
+        # the next value replaces theirs. So refused creations are told first here.
+        if any(f.value is not None and not f.replace for f in self.kernel.failures):
             self.kernel.tell(self.book)
         self.kernel.write(self.book.want(value, prefixes))
         for key in prefixes:

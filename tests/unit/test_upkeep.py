@@ -209,3 +209,5 @@ async def test_a_reboot_ends_every_container(world: World) -> None:
     await world.state.put_endpoint(END)
     assert await world.upkeep.same_boot("one") is True
     assert set(world.state.endpoints) == {END.id}
+    assert await world.upkeep.same_boot("two") is False
+    assert dict(world.state.endpoints) == {}
