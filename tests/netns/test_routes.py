@@ -262,3 +262,35 @@ def test_a_hundred_thousand(host: namespace.Host) -> None:
     started = time.monotonic()
     c.inside(host, main)
     assert time.monotonic() - started < 30
+
+
+def test_a_queued_replacement_spares_a_stranger(host: namespace.Host) -> None:
+    """Refused, and replaced before anybody heard of it: somebody else's route stays as it is."""
+    c.ip(host, f"route add 10.9.0.0/16 via 192.0.2.9 proto static metric {METRIC}")
+    before = foreign(host)
+    key = model.nlri(ipaddress.ip_network("10.9.0.0/16"))
+    near = model.nlri(ipaddress.ip_network("10.8.0.0/16"))
+
+    async def main() -> None:
+        async with c.started() as kernel:
+            first, second = c.via(host, "192.0.2.2"), c.via(host, "192.0.2.3")
+            kernel.routes.write(
+                [
+                    model.RouteBatch(c.V4, first, [key, near]),
+                    model.RouteBatch(c.V4, second, [key, near], replace=True),
+                ]
+            )
+            await kernel.routes.flush()
+            await kernel.until(lambda: len(kernel.failures) == 2)
+            assert {"foreign-route"} == {failure.reason for failure in kernel.failures}
+            assert await kernel.table() == {"10.8.0.0/16": second}
+            assert before == foreign(host)
+
+            c.ip(host, f"route del 10.9.0.0/16 metric {METRIC}")
+            await kernel.set(first, "10.9.0.0/16")
+            await kernel.set(second, "10.9.0.0/16", replace=True)
+            assert await kernel.table() == {"10.8.0.0/16": second, "10.9.0.0/16": second}
+            assert len(kernel.failures) == 2
+
+    assert "10.9.0.0/16 via 192.0.2.9" in before.replace("unicast ", "")
+    c.inside(host, main)

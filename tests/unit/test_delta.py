@@ -85,9 +85,9 @@ class Books(stateful.RuleBasedStateMachine):
     @stateful.rule(value=values, prefixes=keys)
     def want(self, value: model.RouteValue | None, prefixes: list[model.Nlri]) -> None:
         """A change of what is wanted."""
-        # The known gap: a creation was refused, the book is not told yet (the writer thread's
-        # answer is milliseconds away), and a key of our very metric is somebody else's. Then
-        # the next value replaces theirs. So refused creations are told first here.
+        # Between a refused creation and its being told here, the next value goes out as a
+        # replacement. The route writer sees to it that this spares a stranger (tests/netns,
+        # test_a_queued_replacement_spares_a_stranger), so refused creations are told first.
         if any(f.value is not None and not f.replace for f in self.kernel.failures):
             self.kernel.tell(self.book)
         self.kernel.write(self.book.want(value, prefixes))

@@ -9,6 +9,7 @@ acknowledgement is asked for, nothing has to be remembered, and a bad route stop
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import errno
 import logging
 import queue
@@ -43,6 +44,9 @@ class KernelRoutes:
         self._lock = threading.Lock()
         self._next_hops = nexthops.NextHops()
         self._objects = True
+        self._taken: dict[model.Family, set[model.Nlri]] = {f: set() for f in model.Family}
+        """Keys somebody else has a route under. The books hear of a refusal only when the loop
+        turns; what they queued before, as a replacement of ours, must not hit the stranger's."""
         self._thread = threading.Thread(target=self._run, name="routes", daemon=True)
 
     async def start(self) -> None:
@@ -112,6 +116,15 @@ class KernelRoutes:
             self._room.set()
 
     def _write(self, batch: model.RouteBatch) -> None:
+        taken = self._taken[batch.family]
+        if batch.replace and taken and not taken.isdisjoint(batch.prefixes):
+            theirs = [prefix for prefix in batch.prefixes if prefix in taken]
+            ours = [prefix for prefix in batch.prefixes if prefix not in taken]
+            self._write(dataclasses.replace(batch, prefixes=theirs, replace=False))
+            self._write(dataclasses.replace(batch, prefixes=ours))
+            return
+        if taken and batch.value is not None:
+            taken.difference_update(batch.prefixes)
         if self._objects and isinstance(batch.value, model.Via):
             self._send(b"".join(self._next_hops.prepare(batch.value)), None)
         for data, prefixes in pack.routes(batch, self._next_hops.ids if self._objects else {}):
@@ -141,7 +154,10 @@ class KernelRoutes:
         if code == 0 or (batch.value is None and code in {errno.ESRCH, errno.ENODEV}):
             return
         prefix, _ = readback.key_of(batch.family, request[nl.HEADER.size :])
-        reason = "foreign-route" if code == errno.EEXIST else "kernel-refused"
+        reason = "kernel-refused"
+        if code == errno.EEXIST:
+            reason = "foreign-route"
+            self._taken[batch.family].add(prefix)
         self._tell([prefix], batch, reason, nl.describe(code))
 
     def _refuse(self, batch: model.RouteBatch, prefixes: list[model.Nlri], detail: str) -> None:
