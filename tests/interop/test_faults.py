@@ -41,11 +41,13 @@ def test_frozen_neighbor(site: Site) -> None:
     site.ours.wait_route(THEIRS)
     site.peer.process.signal(signal.SIGSTOP)
     try:
-        site.ours.wait(lambda: THEIRS not in site.ours.routes(), "the hold time to pass")
+        site.ours.wait(lambda: len(site.ours.sessions()) == 2, "the hold time to pass")
     finally:
         site.peer.process.signal(signal.SIGCONT)
 
-    assert "Hold Timer Expired" in site.ours.sessions()[-1]
+    assert "Hold Timer Expired" in site.ours.sessions()[1]
+    lost = [event for event in site.ours.events("route") if event["next_hop"] is None]
+    assert THEIRS in {event["prefix"] for event in lost}
 
     peers.wait_established(site.peer, US)
     site.ours.wait_route(THEIRS)
@@ -74,9 +76,10 @@ def test_neighbor_that_ends_in_order(site: Site) -> None:
     # BIRD keeps quiet when it has graceful restart and is killed; told to disable it says Cease.
     assert isinstance(site.peer, peers.Bird)
     site.peer.ctl('disable to_192_0_2_1 "moving house"')
-    site.ours.wait(lambda: THEIRS not in site.ours.routes(), "its routes to go")
+    site.ours.wait(lambda: len(site.ours.sessions()) == 2, "the session's end")
 
     assert "Cease, administrative shutdown: moving house" in site.ours.sessions()[-1]
+    assert THEIRS not in site.ours.routes()
 
 
 def test_wrong_as(site: Site) -> None:
