@@ -328,3 +328,24 @@ def test_hold_time_is_the_smaller_one() -> None:
         list(one.receive(dataclasses.replace(OPEN, hold_time=theirs).encode(), 0.0))
 
         assert one.hold_time == expected
+
+
+@pytest.mark.parametrize("octet", [0x00, 0x01, 0x55, 0x80, 0xFE, 0xFF])
+@pytest.mark.parametrize("family", [V4, V6])
+def test_every_length_is_made_canonical(family: model.Family, octet: int) -> None:
+    """RFC 4271 section 4.3: bits beyond the length mean nothing, all others stay as they are."""
+    size = family.bits // 8
+    network = ipaddress.IPv4Network if family is V4 else ipaddress.IPv6Network
+    for length in range(family.bits + 1):
+        octets = bytes((octet,)) * size
+        sent = bytes((length,)) + octets[: (length + 7) // 8]
+        truth = model.nlri(network((octets, length), strict=False))
+
+        assert update.split(family, sent) == [truth]
+        assert update.split(family, sent * 3 + bytes((0,))) == [truth] * 3 + [b"\0"]
+
+
+@pytest.mark.parametrize("octets", ["4103fa56ea", "0103000100", "4001ff", "4003000100"])
+def test_capability_of_a_wrong_length_is_passed_over(octets: str) -> None:
+    """What cannot be read counts as not offered."""
+    assert capability.parse(bytes.fromhex(octets)) == capability.Capabilities()
