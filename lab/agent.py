@@ -136,15 +136,23 @@ class Plugin:
         return answer
 
     def create_network(
-        self, subnet: str, *, gateway: str | None = None, internal: bool = False, **options: str
+        self,
+        *subnets: str,
+        gateway: str | None = None,
+        gateway6: str | None = None,
+        internal: bool = False,
+        **options: str,
     ) -> str:
-        """`docker network create --subnet SUBNET -o …`; returns the id."""
+        """`docker network create --subnet SUBNET … -o …`; returns the id."""
         network_id = secrets.token_hex(32)
-        data = {"AddressSpace": "LocalDefault", "Pool": subnet, "AuxAddresses": {}}
-        if gateway is not None:
-            data["Gateway"] = gateway
+        data: dict[int, list[dict[str, Any]]] = {4: [], 6: []}
+        for subnet in subnets:
+            version = 6 if ":" in subnet else 4
+            one = {"AddressSpace": "LocalDefault", "Pool": subnet, "AuxAddresses": {}}
+            given = gateway6 if version == 6 else gateway
+            data[version].append(one if given is None else {**one, "Gateway": given})
         all_options: dict[str, Any] = {
-            "com.docker.network.enable_ipv6": False,
+            "com.docker.network.enable_ipv6": bool(data[6]),
             "com.docker.network.generic": options,
         }
         if internal:
@@ -152,8 +160,8 @@ class Plugin:
         body = {
             "NetworkID": network_id,
             "Options": all_options,
-            "IPv4Data": [data],
-            "IPv6Data": [],
+            "IPv4Data": data[4],
+            "IPv6Data": data[6],
         }
         self.call("NetworkDriver.CreateNetwork", body)
         return network_id
@@ -162,9 +170,9 @@ class Plugin:
         """`docker network rm`."""
         self.call("NetworkDriver.DeleteNetwork", {"NetworkID": network_id})
 
-    def container(self, network_id: str, address: str) -> Container:
+    def container(self, network_id: str, address: str, address6: str = "") -> Container:
         """`docker run --network … --ip …`."""
-        return Container(self, network_id, address)
+        return Container(self, network_id, address, address6)
 
 
 class Container:
@@ -174,19 +182,20 @@ class Container:
         plugin: whom to ask.
         network_id: its network.
         address: with its prefix length.
+        address6: its IPv6 address, if it has one.
     """
 
-    def __init__(self, plugin: Plugin, network_id: str, address: str) -> None:
+    def __init__(self, plugin: Plugin, network_id: str, address: str, address6: str = "") -> None:
         self.plugin = plugin
         self.host = plugin.host
         self.ids = {"NetworkID": network_id, "EndpointID": secrets.token_hex(32)}
         self.name = "c" + self.ids["EndpointID"][:12]
-        self.address = address
+        self.addresses = [one for one in (address, address6) if one]
         plugin.call(
             "NetworkDriver.CreateEndpoint",
             {
                 **self.ids,
-                "Interface": {"Address": address, "AddressIPv6": "", "MacAddress": ""},
+                "Interface": {"Address": address, "AddressIPv6": address6, "MacAddress": ""},
                 "Options": {"com.docker.network.portmap": []},
             },
         )
@@ -202,7 +211,7 @@ class Container:
             f"netns add {self.name}",
             f"link set {self.link} netns {self.name}",
             f"-n {self.name} link set {self.link} name eth0",
-            f"-n {self.name} address add {self.address} dev eth0",
+            *(f"-n {self.name} address add {a} dev eth0{_nodad(a)}" for a in self.addresses),
             f"-n {self.name} link set lo up",
             f"-n {self.name} link set eth0 up",
             *(f"-n {self.name} route add {r['Destination']} dev eth0 scope link" for r in routes),
@@ -235,6 +244,10 @@ class Container:
     def die(self) -> None:
         """End the namespace without a word to anybody, as when dockerd crashes with it."""
         self.host.run("ip", "netns", "del", self.name)
+
+
+def _nodad(address: str) -> str:
+    return " nodad" if ":" in address else ""
 
 
 class _UnixConnection(http.client.HTTPConnection):

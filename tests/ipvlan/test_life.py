@@ -18,7 +18,10 @@ def hosts() -> Iterator[HOSTS]:
     """Two hosts on a wire, peered by iBGP, forwarding on as Docker would have it."""
     with namespace.Lab() as lab:
         a, b = lab.host("a"), lab.host("b")
-        lab.wire(namespace.Port(a, "eth1", (f"{A}/24",)), namespace.Port(b, "eth1", (f"{B}/24",)))
+        lab.wire(
+            namespace.Port(a, "eth1", (f"{A}/24", "2001:db8::1/64")),
+            namespace.Port(b, "eth1", (f"{B}/24", "2001:db8::2/64")),
+        )
         agents = []
         for host, other in ((a, B), (b, A)):
             host.run("sh", "-c", "echo 1 >/proc/sys/net/ipv4/ip_forward")
@@ -98,6 +101,36 @@ def test_containers_of_two_hosts_reach_each_other(
     assert not [name for name in a.links() if name.startswith("bi")], "a link is left"
     plugins[1].delete_network(two)
     wait_route(a, "10.1.2.0/24", there=False)
+
+
+def test_both_families(hosts: HOSTS, plugins: tuple[agent.Plugin, agent.Plugin]) -> None:
+    """IPv6 beside IPv4, over the same session: all ways as with IPv4."""
+    a, b = hosts[0].host, hosts[1].host
+    containers = []
+    for number, plugin in enumerate(plugins, start=1):
+        network = plugin.create_network(
+            f"10.1.{number}.0/24",
+            f"fd00:{number}::/64",
+            gateway=f"10.1.{number}.1/24",
+            gateway6=f"fd00:{number}::1/64",
+        )
+        addresses = (f"10.1.{number}.2/24", f"fd00:{number}::2/64")
+        containers.append(plugin.container(network, *addresses))
+    left, right = containers
+
+    def learned() -> bool:
+        return "fd00:2::/64" in {r["dst"] for r in a.routes("proto", "179", family=6)}
+
+    namespace.wait_until(learned, "the other host's IPv6 prefix")
+    wait_route(a, "10.1.2.0/24")
+    assert left.ping("fd00:2::2")
+    assert right.ping("fd00:1::2")
+    assert left.ping("10.1.2.2")
+    assert a.ping("fd00:1::2"), "a host and its own container"
+    assert b.ping("fd00:1::2"), "a host and a remote container"
+    assert left.ping("fd00:1::1"), "a container and its own host"
+    left.remove()
+    right.remove()
 
 
 def test_unassigned_address_does_not_loop(
