@@ -117,6 +117,8 @@ class Plugin:
 
     def __init__(self, host: namespace.Host) -> None:
         self.host = host
+        self.containers: list[Container] = []
+        """Those that are still there."""
 
     def call(self, method: str, body: Any = None) -> Any:
         """One call.
@@ -204,6 +206,7 @@ class Container:
             {**self.ids, "SandboxKey": f"/var/run/docker/netns/{self.name}", "Options": {}},
         )
         self.link = joined["InterfaceName"]["SrcName"]
+        plugin.containers.append(self)
         self._attach(joined["StaticRoutes"])
 
     def _attach(self, routes: list[dict[str, Any]]) -> None:
@@ -239,10 +242,11 @@ class Container:
         ]
         self.host.run("sh", "-ec", "\n".join(f"ip {command}" for command in commands))
         self.plugin.call("NetworkDriver.DeleteEndpoint", self.ids)
-        self.host.run("ip", "netns", "del", self.name)
+        self.die()
 
     def die(self) -> None:
         """End the namespace without a word to anybody, as when dockerd crashes with it."""
+        self.plugin.containers.remove(self)
         self.host.run("ip", "netns", "del", self.name)
 
 

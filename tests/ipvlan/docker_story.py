@@ -85,6 +85,7 @@ def whole_life(site: Site, *, gateway_check: bool) -> None:
     assert address == "10.1.1.2", "the first container never gets the host's own address"
     assert site.remote.ping(address)
     docker.run("exec", "one", "ping", "-c", "1", "-W", "3", "10.1.2.2")
+    namespace.wait_until(lambda: own_routes(site, address), "the container's host route")
     assert site.a.ping(address), "a host and its own container"
     docker.run("exec", "one", "ping", "-c", "1", "-W", "3", "10.1.1.1")
     assert "reason=ports-ignored" in site.agent.log()

@@ -37,16 +37,19 @@ def hosts() -> Iterator[HOSTS]:
 
 @pytest.fixture
 def plugins(hosts: HOSTS) -> Iterator[tuple[agent.Plugin, agent.Plugin]]:
-    """The plugins of both; afterwards their networks are removed."""
-    yield agent.Plugin(hosts[0].host), agent.Plugin(hosts[1].host)
-    for one in hosts:
+    """The plugins of both; afterwards what a test that failed has left is removed."""
+    both = agent.Plugin(hosts[0].host), agent.Plugin(hosts[1].host)
+    yield both
+    for one, plugin in zip(hosts, both, strict=True):
+        for container in tuple(plugin.containers):
+            container.die()
         for network in one.ask("networks")["networks"]:
-            agent.Plugin(one.host).delete_network(network["id"])
+            plugin.delete_network(network["id"])
 
 
 def route(host: namespace.Host, prefix: str) -> dict[str, object] | None:
     """A route of ours on a host."""
-    found = host.routes("proto", "179")
+    found = host.routes("proto", "179", family=6 if ":" in prefix else 4)
     return next((r for r in found if r["dst"] == prefix), None)
 
 
@@ -81,6 +84,7 @@ def test_containers_of_two_hosts_reach_each_other(
     left = plugins[0].container(one, "10.1.1.2/24")
     near = plugins[0].container(one, "10.1.1.3/24")
     right = plugins[1].container(two, "10.1.2.2/24")
+    wait_route(a, "10.1.1.2")
     assert left.ping("10.1.2.2")
     assert right.ping("10.1.1.2")
     assert near.ping("10.1.1.2"), "two containers of one host"
@@ -118,11 +122,10 @@ def test_both_families(hosts: HOSTS, plugins: tuple[agent.Plugin, agent.Plugin])
         containers.append(plugin.container(network, *addresses))
     left, right = containers
 
-    def learned() -> bool:
-        return "fd00:2::/64" in {r["dst"] for r in a.routes("proto", "179", family=6)}
-
-    namespace.wait_until(learned, "the other host's IPv6 prefix")
-    wait_route(a, "10.1.2.0/24")
+    for host, other in ((a, 2), (b, 1)):
+        wait_route(host, f"fd00:{other}::/64")
+        wait_route(host, f"10.1.{other}.0/24")
+    wait_route(a, "fd00:1::2")
     assert left.ping("fd00:2::2")
     assert right.ping("fd00:1::2")
     assert left.ping("10.1.2.2")

@@ -40,6 +40,8 @@ def test_capabilities_of_the_unit_suffice() -> None:
         plugin = agent.Plugin(host)
         network = plugin.create_network("10.1.1.0/24", gateway="10.1.1.1/24")
         container = plugin.container(network, "10.1.1.2/24")
+        there = lambda: "10.1.1.2" in {r["dst"] for r in host.routes("proto", "179")}  # noqa: E731
+        namespace.wait_until(there, "the container's host route")
         assert host.ping("10.1.1.2")
 
         # Found again after a restart: it is in another namespace, of a process with all rights.
