@@ -30,6 +30,11 @@ _LINK_NAME = re.compile(r"bi[0-9a-f]{12}\Z")
 _HEX_ID = re.compile(r"[0-9a-f]{12,}\Z")
 
 
+def nexthop_in_range(object_id: int) -> bool:
+    """Whether an id of a nexthop object is one of those we take."""
+    return NEXTHOP_ID_BASE < object_id <= NEXTHOP_ID_LAST
+
+
 def link_name(identity: str) -> str:
     """Name of the link that belongs to a network's shim or to an endpoint.
 

@@ -82,6 +82,12 @@ class KernelEvents(Protocol):
     def own_route_touched(self, family: model.Family, prefix: model.Nlri, *, present: bool) -> None:
         """Somebody else changed (`present`) or deleted a route of ours."""
 
+    def nexthop_touched(self) -> None:
+        """Somebody else changed or deleted a nexthop object of ours.
+
+        The routes that point at it lead elsewhere, or have gone, IPv4 ones without a word.
+        """
+
     def overflow(self) -> None:
         """Events were lost (ENOBUFS): audit everything."""
 

@@ -335,6 +335,11 @@ class Reconciler:
             )
             self._routes.write(batches)
 
+    def nexthop_touched(self) -> None:
+        """Our routes may have gone or lead elsewhere: read them back at once."""
+        self._audit_due = True
+        self._wake.set()
+
     def overflow(self) -> None:
         """Events were lost: look at everything."""
         self.counters.overflows += 1

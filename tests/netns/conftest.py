@@ -69,6 +69,7 @@ class Events:
         self.foreign: list[tuple[model.Prefix, int, str | None]] = []
         self.own: list[tuple[model.Prefix, bool]] = []
         self.overflows = 0
+        self.nexthops = 0
 
     def links_changed(self, lost: Collection[int] = ()) -> None:
         """Count."""
@@ -84,6 +85,10 @@ class Events:
     def own_route_touched(self, family: model.Family, prefix: model.Nlri, *, present: bool) -> None:
         """Note."""
         self.own.append((model.prefix(family, prefix), present))
+
+    def nexthop_touched(self) -> None:
+        """Count."""
+        self.nexthops += 1
 
     def overflow(self) -> None:
         """Count."""
@@ -129,12 +134,12 @@ class Kernel:
 
 
 @contextlib.asynccontextmanager
-async def started() -> AsyncIterator[Kernel]:
+async def started(*, nexthop_objects: bool = True) -> AsyncIterator[Kernel]:
     """Start everything in this thread's namespace; nothing of the kernel's is removed at the end."""
     failures: list[model.RouteFailure] = []
     events = Events()
     async with contextlib.AsyncExitStack() as stack:
-        ours = routes.KernelRoutes(failures.append)
+        ours = routes.KernelRoutes(failures.append, nexthop_objects=nexthop_objects)
         await ours.start()
         stack.push_async_callback(ours.close)
         watch = monitor.KernelMonitor(events, own_port=ours.port)

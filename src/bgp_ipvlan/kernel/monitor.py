@@ -8,6 +8,7 @@ before it is queued.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ctypes
 import errno
 import socket
@@ -19,6 +20,8 @@ from bgp_ipvlan.kernel import pack, readback
 
 _GROUPS = (1, 5, 9, 7, 11)
 """RTNLGRP_LINK, IPV4_IFADDR, IPV6_IFADDR, IPV4_ROUTE, IPV6_ROUTE."""
+_NEXTHOP_GROUP = 32
+"""RTNLGRP_NEXTHOP."""
 _SO_ATTACH_FILTER = 26
 _PORT_OFFSET = 12
 """nlmsg_pid in nlmsghdr."""
@@ -50,6 +53,9 @@ class KernelMonitor:
         _attach_filter(self._socket, self._own_port)
         for group in _GROUPS:
             self._socket.setsockopt(nl.SOL_NETLINK, nl.NETLINK_ADD_MEMBERSHIP, group)
+        # A kernel without nexthop objects (before 5.3) does not know their group.
+        with contextlib.suppress(OSError):
+            self._socket.setsockopt(nl.SOL_NETLINK, nl.NETLINK_ADD_MEMBERSHIP, _NEXTHOP_GROUP)
         self._loop = asyncio.get_running_loop()
         self._loop.add_reader(self._socket, self._readable)
 
@@ -59,7 +65,7 @@ class KernelMonitor:
         self._socket.close()
 
     def _readable(self) -> None:
-        links = False
+        links = nexthops = False
         lost: set[int] = set()
         # Bounded, so that a storm of others' routes does not keep the loop (D7).
         for _ in range(_PER_TURN):
@@ -84,8 +90,12 @@ class KernelMonitor:
                     lost |= _lost(kind, body)
                 elif kind in {nl.RTM_NEWROUTE, nl.RTM_DELROUTE}:
                     self._route(kind, body)
+                elif kind in {nl.RTM_NEWNEXTHOP, nl.RTM_DELNEXTHOP}:
+                    nexthops = nexthops or _our_nexthop(body)
         if links:
             self._events.links_changed(lost)
+        if nexthops:
+            self._events.nexthop_touched()
 
     def _route(self, kind: int, body: bytes) -> None:
         fields = nl.RTMSG.unpack_from(body)
@@ -103,6 +113,12 @@ class KernelMonitor:
         else:
             text = readback.describe(body) if present else None
             self._events.foreign_route(family, prefix, metric=metric, text=text)
+
+
+def _our_nexthop(body: bytes) -> bool:
+    """Whether a message is about an object in our range of ids, whatever its mark says now."""
+    found = nl.attributes(body, nl.NHMSG.size)
+    return ownership.nexthop_in_range(nl.number(found.get(pack.NHA_ID, b"")))
 
 
 def _lost(kind: int, body: bytes) -> set[int]:

@@ -6,12 +6,27 @@ the route writer's lock covers it.
 
 from __future__ import annotations
 
+import dataclasses
 import ipaddress
 import struct
 
 from bgp_ipvlan import errors, model, ownership
 from bgp_ipvlan.kernel import netlink as nl
 from bgp_ipvlan.kernel import pack
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Objects:
+    """The nexthop objects of the kernel, as far as they concern us."""
+
+    values: dict[int, model.Via]
+    """Ours, and the next hops they lead to now."""
+    members: dict[int, tuple[int, ...]]
+    """All groups, also those of others, which may have an object of ours in them."""
+    ours: frozenset[int]
+    """What we may delete: in our range and with our protocol."""
+    strangers: frozenset[int]
+    """In our range, but somebody else's, or changed so that they are no value of ours."""
 
 
 class NextHops:
@@ -22,6 +37,7 @@ class NextHops:
         self.values: dict[int, model.Via] = {}
         self._members: dict[int, tuple[int, ...]] = {}
         self._used: set[int] = set()
+        self._strangers: frozenset[int] = frozenset()
         self._next = ownership.NEXTHOP_ID_BASE
 
     def prepare(self, value: model.Via) -> list[bytes]:
@@ -51,7 +67,7 @@ class NextHops:
             self._next += 1
             if self._next > ownership.NEXTHOP_ID_LAST:
                 self._next = ownership.NEXTHOP_ID_BASE + 1
-            if self._next not in self.values:
+            if self._next not in self.values and self._next not in self._strangers:
                 return self._next
         raise errors.KernelError("no-nexthop-id", "all ids for nexthop objects are in use")
 
@@ -59,56 +75,71 @@ class NextHops:
         """The kernel is about to be read: note what is used meanwhile."""
         self._used.clear()
 
-    def observe(self, there: dict[int, model.Via], in_use: set[int]) -> list[bytes]:
+    def observe(self, found: Objects, in_use: set[int]) -> list[bytes]:
         """The kernel was read.
 
         Args:
-            there: our objects in the kernel.
-            in_use: the ids that routes point at.
+            found: what it has.
+            in_use: the ids that routes point at, others' routes too: deleting an object deletes
+                every route that points at it.
 
         Returns:
             The messages that delete what nothing uses, groups first.
         """
         in_use = in_use | self._used
-        for id_ in in_use & self._members.keys():
-            in_use = in_use | set(self._members[id_])
-        unused = there.keys() - in_use
-        keep = (self.values.keys() & in_use) | (there.keys() & in_use)
-        values = {id_: there.get(id_) or self.values[id_] for id_ in keep}
-        self.values = values
-        self.ids = {value: id_ for id_, value in values.items()}
-        self._members = {g: m for g, m in self._members.items() if g in values}
-        groups = [id_ for id_ in unused if len(there[id_].next_hops) > 1]
-        return [pack.delete_nexthop(i) for i in (*groups, *(unused - set(groups)))]
+        groups = self._members | found.members
+        for id_, members in groups.items():
+            if id_ in in_use or (id_ in found.members and id_ not in found.ours):
+                in_use = in_use | set(members)
+        known = {**self.values, **found.values}
+        self._strangers = found.strangers
+        self.values = {
+            id_: value
+            for id_, value in known.items()
+            if id_ in in_use and id_ not in found.strangers
+        }
+        # A group that a dead link has shrunk leads where a single object does, but the kernel
+        # takes no group as the member of another.
+        self.ids = {
+            value: id_
+            for id_, value in self.values.items()
+            if len(value.next_hops) > 1 or id_ not in groups
+        }
+        self._members = {id_: m for id_, m in groups.items() if id_ in self.values}
+        unused = found.ours - in_use
+        first = unused & found.members.keys()
+        return [pack.delete_nexthop(id_) for id_ in (*first, *(unused - first))]
 
-    def learn_members(self, members: dict[int, tuple[int, ...]]) -> None:
-        """Groups found in the kernel."""
-        self._members.update(members)
 
-
-def parse(answers: list[bytes]) -> tuple[dict[int, model.Via], dict[int, tuple[int, ...]]]:
-    """Our objects in a dump of all: values by id, and groups with their members."""
+def parse(answers: list[bytes]) -> Objects:
+    """Take in a dump of all nexthop objects."""
     singles: dict[int, model.Via] = {}
     members: dict[int, tuple[int, ...]] = {}
+    ours: set[int] = set()
+    in_range: set[int] = set()
     for data in answers:
         for kind, _, body in nl.messages(data):
-            if kind != nl.RTM_NEWNEXTHOP or body[2] != ownership.ROUTE_PROTOCOL:
+            if kind != nl.RTM_NEWNEXTHOP:
                 continue
             found = nl.attributes(body, nl.NHMSG.size)
             id_ = nl.number(found[pack.NHA_ID])
-            if not ownership.NEXTHOP_ID_BASE < id_ <= ownership.NEXTHOP_ID_LAST:
-                continue
             if pack.NHA_GROUP in found:
                 entries = struct.iter_unpack("=IBBH", found[pack.NHA_GROUP])
                 members[id_] = tuple(entry[0] for entry in entries)
-            elif pack.NHA_GATEWAY in found:
+            if not ownership.nexthop_in_range(id_):
+                continue
+            in_range.add(id_)
+            if body[2] != ownership.ROUTE_PROTOCOL:
+                continue
+            ours.add(id_)
+            if pack.NHA_GATEWAY in found:
                 gateway = ipaddress.ip_address(found[pack.NHA_GATEWAY])
                 hop = model.NextHop(gateway, nl.number(found[pack.NHA_OIF]))
                 singles[id_] = model.Via((hop,))
     values = dict(singles)
-    for id_, parts in members.items():
-        if all(part in singles for part in parts):
-            hops = [singles[part].next_hops[0] for part in parts]
+    for id_ in ours & members.keys():
+        if all(part in singles for part in members[id_]):
+            hops = [singles[part].next_hops[0] for part in members[id_]]
             hops.sort(key=lambda hop: (int(hop.gateway), hop.ifindex))
             values[id_] = model.Via(tuple(hops))
-    return values, members
+    return Objects(values, members, frozenset(ours), frozenset(in_range - values.keys()))

@@ -48,6 +48,7 @@ class Reader:
         self.ours: dict[model.Nlri, model.RouteValue] = {}
         self.foreign: model.Foreign = {}
         self.in_use: set[int] = set()
+        """Nexthop objects that routes point at, whoever's they are."""
         self._family = family
         self._values = values
         self._cache: dict[bytes, model.RouteValue | None] = {}
@@ -111,8 +112,11 @@ class Reader:
         key, metric = key_of(self._family, body)
         if value is not None:
             self.ours[key] = value
-        else:
-            self.foreign.setdefault(key, {})[metric] = describe(body)
+            return
+        self.foreign.setdefault(key, {})[metric] = describe(body)
+        object_id = nl.attributes(body, nl.RTMSG.size).get(pack.RTA_NH_ID)
+        if object_id is not None:
+            self.in_use.add(nl.number(object_id))
 
 
 def key_of(family: model.Family, body: bytes) -> tuple[model.Nlri, int]:

@@ -33,9 +33,10 @@ class KernelRoutes:
 
     Args:
         on_failure: told on the loop's thread of each route the kernel refused.
+        nexthop_objects: whether to use them where the kernel has them (5.3 and later).
     """
 
-    def __init__(self, on_failure: ports.OnRouteFailure) -> None:
+    def __init__(self, on_failure: ports.OnRouteFailure, *, nexthop_objects: bool = True) -> None:
         self._on_failure = on_failure
         self._queue: queue.SimpleQueue[model.RouteBatch | asyncio.Event | None]
         self._queue = queue.SimpleQueue()
@@ -43,7 +44,7 @@ class KernelRoutes:
         self._room = asyncio.Event()
         self._lock = threading.Lock()
         self._next_hops = nexthops.NextHops()
-        self._objects = True
+        self._objects = nexthop_objects
         self._taken: dict[model.Family, set[model.Nlri]] = {f: set() for f in model.Family}
         """Keys somebody else has a route under. The books hear of a refusal only when the loop
         turns; what they queued before, as a replacement of ours, must not hit the stranger's."""
@@ -61,9 +62,11 @@ class KernelRoutes:
         self.port: int = self._socket.getsockname()[0]
         """Netlink port id of the writer: notifications that carry it are our own doing."""
         try:
-            nl.dump(self._socket, nl.RTM_GETNEXTHOP, nl.NHMSG.pack(0, 0, 0, 0, 0))
+            if self._objects:
+                nl.dump(self._socket, nl.RTM_GETNEXTHOP, nl.NHMSG.pack(0, 0, 0, 0, 0))
         except OSError as error:
             if error.errno not in {errno.EOPNOTSUPP, errno.EINVAL}:
+                self._socket.close()
                 raise errors.KernelError(
                     "kernel-refused", f"cannot read routes: {error.strerror}", error.errno or 0
                 ) from None
@@ -176,36 +179,38 @@ class KernelRoutes:
 
     async def dump(self) -> model.RouteDump:
         """Read the main table; delete nexthop objects that nothing uses."""
-        with self._lock:
-            self._next_hops.watch()
         return await self._loop.run_in_executor(None, self._dump)
 
     def _dump(self) -> model.RouteDump:
         """On a thread, with a socket of its own."""
+        with self._lock:
+            self._next_hops.watch()
         try:
             with nl.open_socket() as sock:
-                values, members = self._read_objects(sock)
-                readers = {family: self._read(sock, family, values) for family in model.Family}
+                found = self._read_objects(sock)
+                readers = {
+                    family: self._read(sock, family, found.values) for family in model.Family
+                }
         except OSError as error:
             raise errors.KernelError(
                 "kernel-refused", f"cannot read routes: {error.strerror}", error.errno or 0
             ) from None
         in_use = set().union(*(reader.in_use for reader in readers.values()))
         with self._lock:
-            self._next_hops.learn_members(members)
-            unused = self._next_hops.observe(values, in_use)
+            unused = self._next_hops.observe(found, in_use)
             if unused:
                 self._send(b"".join(unused), None)
+            for family, reader in readers.items():
+                # Refused because of a route that is ours after all: it may be replaced.
+                self._taken[family].difference_update(reader.ours)
         return model.RouteDump(
             {family: reader.ours for family, reader in readers.items()},
             {family: reader.foreign for family, reader in readers.items()},
         )
 
-    def _read_objects(
-        self, sock: socket.socket
-    ) -> tuple[dict[int, model.Via], dict[int, tuple[int, ...]]]:
+    def _read_objects(self, sock: socket.socket) -> nexthops.Objects:
         if not self._objects:
-            return {}, {}
+            return nexthops.parse([])
         body = nl.NHMSG.pack(0, 0, 0, 0, 0)
         return nexthops.parse(_whole(sock, nl.RTM_GETNEXTHOP, body))
 

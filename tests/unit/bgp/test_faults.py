@@ -118,6 +118,7 @@ def _raw_open(parameters: bytes, *, version: int = 4, length: int | None = None)
         (_raw_open(bytes((2, 9, 1))), (2, 0, b"")),
         (_raw_open(b"\x02"), (2, 0, b"")),
         (_raw_open(b"", length=4), (2, 0, b"")),
+        (_raw_open(b"\x02\x00", length=0), (2, 0, b"")),
         (_raw_open(bytes((2, 3, 1, 4, 0))), (2, 0, b"")),
         (_raw_open(bytes((2, 1, 1))), (2, 0, b"")),
         # Only VPNv4: no family in common (RFC 5492 section 5 wants what was missed as data).
@@ -344,9 +345,26 @@ def test_hold_time_zero() -> None:
 
 
 def test_open_that_does_not_come() -> None:
-    """A connection on which nothing is said is given up."""
+    """A connection on which nothing is said is given up after OPEN_WAIT, not sooner."""
     one = begin()
-    (event,) = one.tick(one.deadline)
+
+    assert list(one.tick(session.OPEN_WAIT - 0.1)) == []
+
+    (event,) = one.tick(session.OPEN_WAIT)
+
+    assert isinstance(event, session.Closed)
+    assert code_of(one)[0] == 4
+
+
+def test_keepalive_that_does_not_come() -> None:
+    """With hold time 0 too, a neighbour that stops after its OPEN is given up."""
+    one = begin(dataclasses.replace(NEIGHBOR, hold_time=0))
+    list(one.receive(OPEN.encode(), 5.0))
+    one.take()
+
+    assert list(one.tick(5.0 + session.OPEN_WAIT - 0.1)) == []
+
+    (event,) = one.tick(5.0 + session.OPEN_WAIT)
 
     assert isinstance(event, session.Closed)
     assert code_of(one)[0] == 4
