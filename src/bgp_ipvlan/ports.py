@@ -107,10 +107,23 @@ class Engine(Protocol):
         """
 
     def announce(self, announcements: Iterable[model.Announcement]) -> None:
-        """Announce, or replace the attributes of, some prefixes, to every neighbour, at once."""
+        """Announce, or replace the attributes of, some prefixes, to every neighbour.
+
+        They leave in this turn of the loop, those of one turn packed together.
+        """
 
     def withdraw(self, prefixes: Iterable[model.Prefix]) -> None:
         """Take announcements back. Unknown prefixes are ignored."""
+
+    async def delivered(
+        self, prefixes: Collection[model.Prefix], *, timeout: float
+    ) -> model.Delivery:
+        """Return when the sockets of all established neighbours have taken these prefixes.
+
+        Args:
+            prefixes: announced ones.
+            timeout: seconds after which it returns all the same.
+        """
 
     def best(self, family: model.Family, prefix: model.Nlri) -> tuple[model.Path, ...]:
         """The paths now in use for a prefix, best first; empty if there is none."""
@@ -118,14 +131,70 @@ class Engine(Protocol):
     def prefixes(self, family: model.Family) -> Iterable[model.Nlri]:
         """All prefixes with a best path. Do not change the RIB while iterating."""
 
-    def neighbors(self) -> tuple[model.NeighborStatus, ...]:
-        """The configured neighbours as they are now."""
+    def refusals(self, family: model.Family) -> Iterable[model.Refusal]:
+        """Learned paths that take no part in the decision, each with its reason."""
 
-    async def stop(self, *, withdraw: bool) -> None:
+    def neighbors(self) -> tuple[model.NeighborStatus, ...]:
+        """The neighbours as they are now, dynamic ones included."""
+
+    def configure(
+        self,
+        neighbors: Iterable[model.NeighborConfig],
+        dynamic: Iterable[model.DynamicNeighbors],
+    ) -> None:
+        """Have exactly these neighbours from now on; those that are as before notice nothing.
+
+        A removed one gets Cease "peer de-configured", a changed one "other configuration
+        change" where the session cannot go on with the new values (RFC 4486).
+
+        Raises:
+            errors.EngineError: `password-unusable`, …; then nothing changed.
+        """
+
+    def reset(self, neighbor: model.Address, *, soft: bool, message: str = "") -> None:
+        """End a session with Cease "administrative reset", or (`soft`) ask for its routes again.
+
+        Args:
+            neighbor: a configured or dynamic one.
+            soft: send ROUTE-REFRESH instead (RFC 2918).
+            message: shutdown communication (RFC 9003), at most 255 octets of UTF-8.
+
+        Raises:
+            errors.EngineError: `unknown-neighbor`, `not-established`, `no-route-refresh`.
+        """
+
+    def graceful_shutdown(self, *, on: bool) -> None:
+        """Mark all we announce with GRACEFUL_SHUTDOWN (RFC 8326), or no longer."""
+
+    async def shutdown(self, *, message: str = "") -> None:
+        """Withdraw everything, send Cease "administrative shutdown", and stay idle.
+
+        `configure` does not end it; `resume` does.
+        """
+
+    def resume(self) -> None:
+        """End `shutdown` and GRACEFUL_SHUTDOWN: talk again."""
+
+    def surroundings_changed(
+        self,
+        addresses: Collection[model.Address],
+        usable: Callable[[model.Address], bool],
+    ) -> None:
+        """The host's links or addresses changed.
+
+        Args:
+            addresses: on links that are up and have a carrier. A session whose own address is
+                not among them ends at once.
+            usable: whether a next hop can be reached; among several paths only those whose
+                next hop can take part (RFC 4271 section 9.1.2).
+        """
+
+    async def stop(self, *, withdraw: bool, message: str = "") -> None:
         """Close.
 
-        With `withdraw`: withdraw everything and send Cease. Without: close TCP with no
-        NOTIFICATION, so that graceful restart holds our routes on the neighbours (D4).
+        With `withdraw`: withdraw everything and send Cease, with a shutdown communication.
+        Without: close TCP with no NOTIFICATION, so that graceful restart holds our routes on
+        the neighbours (D4).
         """
 
 

@@ -1,0 +1,94 @@
+"""The records of the domain: values that everything which crosses a port is made of.
+
+    addresses.py  families, prefixes, NLRI keys     networks.py  networks and endpoints
+    links.py      interfaces, ipvlan slaves         routes.py    kernel routes
+    paths.py      what BGP learns and announces     speakers.py  this speaker and its neighbours
+
+Values only. Nothing here may do I/O, know a wire format other than the NLRI key, or import
+anything from this package but `errors`.
+"""
+
+from bgp_ipvlan.model.addresses import Address, Family, Interface, Nlri, Prefix, nlri, prefix
+from bgp_ipvlan.model.links import Link, Slave, SlaveScan, SlaveSpec
+from bgp_ipvlan.model.networks import (
+    Advertise,
+    BgpOptions,
+    Endpoint,
+    Flag,
+    Mode,
+    Network,
+    Port,
+    StartGate,
+    Subnet,
+)
+from bgp_ipvlan.model.paths import (
+    GRACEFUL_SHUTDOWN,
+    Announcement,
+    BestPaths,
+    Delivery,
+    Path,
+    Refusal,
+)
+from bgp_ipvlan.model.routes import (
+    Blackhole,
+    Device,
+    Foreign,
+    NextHop,
+    RouteBatch,
+    RouteDump,
+    RouteFailure,
+    RouteValue,
+    Via,
+)
+from bgp_ipvlan.model.speakers import (
+    DynamicNeighbors,
+    NeighborConfig,
+    NeighborStatus,
+    PrefixRule,
+    SessionState,
+    SpeakerConfig,
+)
+
+__all__ = [
+    "GRACEFUL_SHUTDOWN",
+    "Address",
+    "Advertise",
+    "Announcement",
+    "BestPaths",
+    "BgpOptions",
+    "Blackhole",
+    "Delivery",
+    "Device",
+    "DynamicNeighbors",
+    "Endpoint",
+    "Family",
+    "Flag",
+    "Foreign",
+    "Interface",
+    "Link",
+    "Mode",
+    "NeighborConfig",
+    "NeighborStatus",
+    "Network",
+    "NextHop",
+    "Nlri",
+    "Path",
+    "Port",
+    "Prefix",
+    "PrefixRule",
+    "Refusal",
+    "RouteBatch",
+    "RouteDump",
+    "RouteFailure",
+    "RouteValue",
+    "SessionState",
+    "Slave",
+    "SlaveScan",
+    "SlaveSpec",
+    "SpeakerConfig",
+    "StartGate",
+    "Subnet",
+    "Via",
+    "nlri",
+    "prefix",
+]
