@@ -268,7 +268,7 @@ def _network(record: bytes) -> model.Network:
     Missing keys take the defaults and unknown ones are ignored: the file of a neighbouring
     version loads.
     """
-    fields = _known(record, model.Network)
+    fields = _known(msgspec.json.decode(record, type=dict[str, Any]), model.Network)
     fields["subnets"] = tuple(
         model.Subnet(
             ipaddress.ip_network(one["prefix"]),
@@ -283,18 +283,38 @@ def _network(record: bytes) -> model.Network:
     ):
         if name in fields:
             fields[name] = kind(fields[name])
+    if "bgp" in fields:
+        fields["bgp"] = _bgp_options(msgspec.convert(fields["bgp"], dict[str, Any]))
     return model.Network(**fields)
 
 
+def _bgp_options(found: dict[str, Any]) -> model.BgpOptions:
+    fields = _known(found, model.BgpOptions)
+    for name, read in (
+        ("communities", int),
+        ("large_communities", _large_community),
+        ("next_hops", ipaddress.ip_address),
+    ):
+        if name in fields:
+            fields[name] = tuple(map(read, fields[name]))
+    if "start_gate" in fields:
+        fields["start_gate"] = model.StartGate(fields["start_gate"])
+    return model.BgpOptions(**fields)
+
+
+def _large_community(found: list[int]) -> tuple[int, int, int]:
+    first, second, third = map(int, found)
+    return first, second, third
+
+
 def _endpoint(record: bytes) -> model.Endpoint:
-    fields = _known(record, model.Endpoint)
+    fields = _known(msgspec.json.decode(record, type=dict[str, Any]), model.Endpoint)
     fields["addresses"] = tuple(map(ipaddress.ip_interface, fields["addresses"]))
     fields["ports"] = tuple(model.Port(**one) for one in fields.get("ports", ()))
     fields["driver_options"] = tuple((k, v) for k, v in fields.get("driver_options", ()))
     return model.Endpoint(**fields)
 
 
-def _known(record: bytes, kind: type) -> dict[str, Any]:
+def _known(found: dict[str, Any], kind: type) -> dict[str, Any]:
     names = {field.name for field in dataclasses.fields(kind)}
-    found = msgspec.json.decode(record, type=dict[str, Any])
     return {key: value for key, value in found.items() if key in names}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import ipaddress
 import os
 import random
@@ -29,6 +30,15 @@ NETWORK = model.Network(
     internal=True,
     advertise=model.Advertise.NONE,
     host_access=False,
+    bgp=model.BgpOptions(
+        communities=(0xFDE80001, 0xFFFFFF01),
+        large_communities=((64512, 1, 2), (4294967295, 0, 1)),
+        med=0,
+        local_pref=200,
+        prepend=3,
+        next_hops=(ipaddress.ip_address("192.0.2.9"), ipaddress.ip_address("2001:db8::9")),
+        start_gate=model.StartGate.REQUIRE,
+    ),
 )
 ENDPOINT = model.Endpoint(
     id="e" * 64,
@@ -197,7 +207,18 @@ async def test_a_damaged_file_is_said_to_be(tmp_path: Path) -> None:
         path.write_bytes(damaged)
         await _refused(tmp_path, "state-corrupt", "move the file away")
         assert path.read_bytes() == damaged
-    for record in (b"{", b"{}", b'{"id": 1, "parent": "x", "subnets": [{"prefix": "x"}]}', b"[]"):
+    head = b'{"id": "1", "parent": "x", "subnets": [], "bgp": '
+    for record in (
+        b"{",
+        b"{}",
+        b'{"id": 1, "parent": "x", "subnets": [{"prefix": "x"}]}',
+        b"[]",
+        head + b'{"communities": ["x"]}}',
+        head + b'{"large_communities": [[1, 2]]}}',
+        head + b'{"start_gate": "later"}}',
+        head + b'{"next_hops": ["10.0.0.0/8"]}}',
+        head + b"[]}",
+    ):
         path.write_bytes(good)
         with sqlite3.connect(path) as connection:
             connection.execute("UPDATE network SET record = ?", (record,))
@@ -229,6 +250,27 @@ async def test_keys_of_other_versions_are_read_over(tmp_path: Path) -> None:
     network = (await reopened(tmp_path)).networks[NETWORK.id]
     assert network.mtu is None
     assert network.subnets == NETWORK.subnets
+
+
+@pytest.mark.parametrize("path", ["$.bgp", "$.bgp.start_gate", "$.bgp.communities"])
+async def test_a_record_from_before_the_bgp_options(tmp_path: Path, path: str) -> None:
+    """It loads, with the defaults for what it lacks; so does one with a key of a later version."""
+    store = await state_.State.open(tmp_path)
+    await store.put_network(NETWORK)
+    await store.close()
+    with sqlite3.connect(tmp_path / state_.FILE) as connection:
+        connection.execute("UPDATE network SET record = json_remove(record, ?)", (path,))
+        if path != "$.bgp":
+            connection.execute("UPDATE network SET record = json_set(record, '$.bgp.later', 1)")
+    connection.close()
+    bgp = (await reopened(tmp_path)).networks[NETWORK.id].bgp
+    default = model.BgpOptions()
+    if path == "$.bgp":
+        assert bgp == default
+    elif path.endswith("gate"):
+        assert bgp == dataclasses.replace(NETWORK.bgp, start_gate=default.start_gate)
+    else:
+        assert bgp == dataclasses.replace(NETWORK.bgp, communities=default.communities)
 
 
 async def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:

@@ -1,7 +1,8 @@
 """The front door: what dockerd calls over the plugin socket.
 
-server.py   HTTP       wire.py  shapes       options.py  -o KEY=VALUE
 network.py  the life of a network and an endpoint: start reading here
+server.py   HTTP                 wire.py        shapes
+options.py  -o KEY=VALUE         attributes.py  the values of -o bgp.…
 """
 
 from bgp_ipvlan.docker import network, options, server

@@ -123,6 +123,13 @@ class Driver:
         return subnet
 
     def _check_subnets(self, network: model.Network) -> None:
+        for address in network.bgp.next_hops:
+            if any(address in subnet.prefix for subnet in network.subnets):
+                raise errors.BadRequest(
+                    "bad-option",
+                    f"-o bgp.next_hop={address} is inside the network itself: give an address "
+                    f"by which others reach this host",
+                )
         within = self._defaults.ipvlan_subnet
         if within is None:
             return

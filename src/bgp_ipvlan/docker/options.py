@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, NoReturn, TypeVar
 
 from bgp_ipvlan import errors, model
+from bgp_ipvlan.docker import attributes
+
+_T = TypeVar("_T")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -32,7 +35,14 @@ OPTIONS = (
     Option("ipvlan_flag", tuple(model.Flag), "`private` and `vepa` come later"),
     Option("mtu", (), "MTU of the containers' interfaces, in octets"),
     Option("host_access", ("on", "off"), "whether host and containers reach each other"),
-    Option("bgp.advertise", tuple(model.Advertise), "whether the subnet is announced"),
+    Option("bgp.advertise", tuple(model.Advertise), "the subnet, each container, both, or nothing"),
+    Option("bgp.start_gate", tuple(model.StartGate), "whether a start waits for the neighbours"),
+    Option("bgp.communities", (), "communities of what is announced"),
+    Option("bgp.large_communities", (), "large communities"),
+    Option("bgp.med", (), "MULTI_EXIT_DISC"),
+    Option("bgp.local_pref", (), "LOCAL_PREF, told to iBGP neighbours"),
+    Option("bgp.prepend", (), "how often more our AS stands in AS_PATH, for eBGP neighbours"),
+    Option("bgp.next_hop", (), "NEXT_HOP instead of the parent's address"),
     Option("accept_default_pool", ("true", "false"), "allow a subnet that Docker picked by itself"),
 )
 _BY_KEY = {option.key: option for option in OPTIONS}
@@ -65,9 +75,11 @@ def parse(given: Mapping[str, str], defaults: Defaults) -> tuple[dict[str, Any],
         "parent": given.get("parent") or defaults.parent,
         "mode": model.Mode(_one_of(given, "ipvlan_mode", defaults.mode)),
         "flag": model.Flag(_one_of(given, "ipvlan_flag", model.Flag.BRIDGE)),
-        "mtu": _mtu(given, defaults.mtu),
+        # 68: RFC 791; IPv6 needs 1280, which the kernel enforces where IPv6 is used.
+        "mtu": _number(given, "mtu", defaults.mtu, range(68, 65536)),
         "host_access": _switch(given, "host_access", default=True),
         "advertise": model.Advertise(_one_of(given, "bgp.advertise", model.Advertise.SUBNET)),
+        "bgp": _bgp(given),
     }
     if not fields["parent"]:
         raise errors.BadRequest(
@@ -113,15 +125,58 @@ def _switch(given: Mapping[str, str], key: str, *, default: bool) -> bool:
     return value.lower() in _ON
 
 
-def _mtu(given: Mapping[str, str], default: int | None) -> int | None:
-    value = given.get("mtu")
+def _bgp(given: Mapping[str, str]) -> model.BgpOptions:
+    return model.BgpOptions(
+        communities=_parsed(
+            given,
+            "bgp.communities",
+            attributes.communities,
+            (),
+            f"at most {attributes.MOST} of 65000:1, a number of 32 bits, or "
+            f"{', '.join(attributes.WELL_KNOWN)}, separated by commas or spaces",
+        ),
+        large_communities=_parsed(
+            given,
+            "bgp.large_communities",
+            attributes.large_communities,
+            (),
+            f"at most {attributes.MOST} of 64512:1:2, separated by commas or spaces",
+        ),
+        med=_number(given, "bgp.med", None, range(1 << 32)),
+        local_pref=_number(given, "bgp.local_pref", None, range(1 << 32)),
+        prepend=_number(given, "bgp.prepend", None, range(17)) or 0,
+        next_hops=_parsed(
+            given,
+            "bgp.next_hop",
+            attributes.next_hops,
+            (),
+            "an address that others can send to, or one of each family, separated by a comma",
+        ),
+        start_gate=model.StartGate(_one_of(given, "bgp.start_gate", model.StartGate.WARN)),
+    )
+
+
+def _number(given: Mapping[str, str], key: str, default: int | None, allowed: range) -> int | None:
+    def parse_number(text: str) -> int | None:
+        value = attributes.number(text, allowed[-1])
+        if value not in allowed:
+            raise ValueError(text)
+        return value
+
+    return _parsed(given, key, parse_number, default, f"{allowed[0]} to {allowed[-1]}")
+
+
+def _parsed(
+    given: Mapping[str, str], key: str, parser: Callable[[str], _T], default: _T, allowed: str
+) -> _T:
+    value = given.get(key)
     if value is None:
         return default
-    # 68: RFC 791; IPv6 needs 1280, which the kernel enforces where IPv6 is used.
-    if not value.isdecimal() or not 68 <= int(value) <= 65535:
-        _bad("mtu", value, "68 to 65535")
-    return int(value)
+    try:
+        return parser(value)
+    except ValueError:
+        _bad(key, value, allowed)
 
 
-def _bad(key: str, value: str, allowed: str) -> None:
+def _bad(key: str, value: str, allowed: str) -> NoReturn:
     raise errors.BadRequest("bad-option", f"-o {key}={value} is not possible: use {allowed}")

@@ -80,6 +80,18 @@ async def test_options_reach_the_links(world: c.World) -> None:
     assert ownership.link_name(c.NET2) not in world.links.links
 
 
+async def test_bgp_options_reach_the_state(world: c.World) -> None:
+    """They are part of the network: a repeated create with others is another network."""
+    body = c.network_body(bgp__advertise="both", bgp__communities="no-export", bgp__prepend="2")
+    await world.call("CreateNetwork", **body)
+    network = world.state.networks[c.NET]
+    assert network.advertise is model.Advertise.BOTH
+    assert network.bgp == model.BgpOptions(communities=(0xFFFFFF01,), prepend=2)
+    await world.call("CreateNetwork", **body)
+    error = await world.refused("CreateNetwork", **c.network_body(bgp__advertise="both"))
+    assert error.reason == "network-exists"
+
+
 @pytest.mark.parametrize(
     ("body", "skip"),
     [
@@ -123,7 +135,9 @@ BAD_CREATES = [
     (c.network_body(mtu="many"), "bad-option", "68 to 65535"),
     (c.network_body(mtu="-1"), "bad-option", "68 to 65535"),
     (c.network_body(host_access="maybe"), "bad-option", "on, off"),
-    (c.network_body(bgp__advertise="endpoint"), "bad-option", "subnet, none"),
+    (c.network_body(bgp__advertise="all"), "bad-option", "subnet, endpoint, both, none"),
+    (c.network_body(bgp__med="high"), "bad-option", "0 to 4294967295"),
+    (c.network_body(bgp__next_hop="10.1.1.7"), "bad-option", "inside the network itself"),
     (c.network_body(accept_default_pool=""), "bad-option", "true, false"),
     (c.network_body(c.NET, "0.0.0.0/0"), "no-subnet", "--subnet"),
     (c.network_body(c.NET, "10.1.1.1/24"), "bad-subnet", "host bits"),
