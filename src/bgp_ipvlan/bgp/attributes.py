@@ -7,12 +7,13 @@ routes of the UPDATE are withdrawn (`Withdraw`), or the attribute alone is dropp
 from __future__ import annotations
 
 import dataclasses
+import functools
 import ipaddress
 import struct
 from collections.abc import Callable
 
 from bgp_ipvlan import model
-from bgp_ipvlan.bgp import message
+from bgp_ipvlan.bgp import capability, message
 
 ORIGIN, AS_PATH, NEXT_HOP, MED, LOCAL_PREF, ATOMIC_AGGREGATE, AGGREGATOR = range(1, 8)
 COMMUNITIES, ORIGINATOR_ID, CLUSTER_LIST = 8, 9, 10
@@ -43,11 +44,14 @@ class Attributes:
     origin: int | None = None
     as_path: tuple[int, ...] | None = None
     as_path_length: int = 0
+    confederation: bool = False
+    """AS_PATH has segments of a confederation (RFC 5065)."""
     next_hop: model.Address | None = None
     med: int | None = None
     local_pref: int | None = None
     communities: tuple[int, ...] = ()
     large_communities: tuple[tuple[int, int, int], ...] = ()
+    extended_communities: tuple[int, ...] = ()
     originator_id: int | None = None
     cluster_list: tuple[int, ...] = ()
     reach: bytes | None = None
@@ -87,17 +91,25 @@ def parse(data: bytes, *, four_octet_as: bool, ebgp: bool) -> Attributes:
             if wrong and not found.problem and not (ebgp and code in _IBGP_ONLY):
                 found.problem = f"attribute {code} has wrong flags"
         start = end
-    for code, value_ in raw.items():
+    _values(found, raw, four_octet_as=four_octet_as, ebgp=ebgp)
+    return found
+
+
+def _values(found: Attributes, raw: dict[int, bytes], *, four_octet_as: bool, ebgp: bool) -> None:
+    for code, value in raw.items():
         parser = _PARSERS.get(code)
+        # What an edge speaker has no use for and never passes on is not looked into, which is
+        # RFC 7606's "attribute discard" for ATOMIC_AGGREGATE and AGGREGATOR in any shape.
         if parser is None or (ebgp and code in _IBGP_ONLY):
             continue
         try:
-            parser(found, value_, four_octet_as)
+            parser(found, value, four_octet_as)
         except WithdrawError as error:
             found.problem = found.problem or str(error)
+    if ebgp and found.confederation and not found.problem:
+        found.problem = "AS_PATH has a confederation's segment"  # RFC 5065 section 5
     if not four_octet_as and AS4_PATH in raw:
         _merge_as4_path(found, raw[AS4_PATH])
-    return found
 
 
 def _flags_wrong(flags: int, code: int, whole: bytes) -> bool:
@@ -118,10 +130,13 @@ def _origin(found: Attributes, value: bytes, _: bool) -> None:
 
 
 def _as_path(found: Attributes, value: bytes, four_octet_as: bool) -> None:
-    found.as_path, found.as_path_length = _segments(value, 4 if four_octet_as else 2)
+    width = 4 if four_octet_as else 2
+    found.as_path, found.as_path_length, found.confederation = _segments(value, width)
 
 
-def _segments(value: bytes, width: int) -> tuple[tuple[int, ...], int]:
+def _segments(value: bytes, width: int) -> tuple[tuple[int, ...], int, bool]:
+    """All numbers, how many they count for, and whether a confederation's are among them."""
+    confederation = False
     numbers: list[int] = []
     length = start = 0
     while start < len(value):
@@ -139,14 +154,15 @@ def _segments(value: bytes, width: int) -> tuple[tuple[int, ...], int]:
         numbers += part
         # RFC 4271 section 9.1.2.2; RFC 5065 section 5.3 for confederations.
         length += {_AS_SET: 1, _AS_SEQUENCE: count}.get(kind, 0)
+        confederation = confederation or kind in {_CONFED_SEQUENCE, _CONFED_SET}
         start = end
-    return tuple(numbers), length
+    return tuple(numbers), length, confederation
 
 
 def _merge_as4_path(found: Attributes, value: bytes) -> None:
     """Put the real numbers of AS4_PATH in the place of AS_TRANS (RFC 6793 section 4.2.3)."""
     try:
-        numbers, length = _segments(value, 4)
+        numbers, length, _ = _segments(value, 4)
     except WithdrawError:
         return  # RFC 6793 section 6: a malformed AS4_PATH is discarded
     if found.as_path is not None and length <= found.as_path_length:
@@ -184,6 +200,12 @@ def _large_communities(found: Attributes, value: bytes, _: bool) -> None:
     found.large_communities = tuple(struct.iter_unpack("!III", value))
 
 
+def _extended_communities(found: Attributes, value: bytes, _: bool) -> None:
+    if not value or len(value) % 8:
+        raise WithdrawError("EXTENDED_COMMUNITIES is malformed")  # RFC 7606 section 7.14
+    found.extended_communities = struct.unpack(f"!{len(value) // 8}Q", value)
+
+
 def _reach(found: Attributes, value: bytes, _: bool) -> None:
     found.reach = value
 
@@ -192,26 +214,18 @@ def _unreach(found: Attributes, value: bytes, _: bool) -> None:
     found.unreach = value
 
 
-def _ignore(_found: Attributes, _value: bytes, _: bool) -> None:
-    """Of no use to an edge speaker, and never passed on."""
-
-
 _PARSERS: dict[int, Callable[[Attributes, bytes, bool], None]] = {
     ORIGIN: _origin,
     AS_PATH: _as_path,
     NEXT_HOP: _next_hop,
     MED: _number("MULTI_EXIT_DISC", "med"),
     LOCAL_PREF: _number("LOCAL_PREF", "local_pref"),
-    ATOMIC_AGGREGATE: _ignore,
-    AGGREGATOR: _ignore,
     COMMUNITIES: _numbers("COMMUNITIES", "communities"),
     ORIGINATOR_ID: _number("ORIGINATOR_ID", "originator_id"),
     CLUSTER_LIST: _numbers("CLUSTER_LIST", "cluster_list"),
     MP_REACH_NLRI: _reach,
     MP_UNREACH_NLRI: _unreach,
-    EXTENDED_COMMUNITIES: _ignore,
-    AS4_PATH: _ignore,
-    AS4_AGGREGATOR: _ignore,
+    EXTENDED_COMMUNITIES: _extended_communities,
     LARGE_COMMUNITIES: _large_communities,
 }
 _IBGP_ONLY = frozenset((LOCAL_PREF, ORIGINATOR_ID, CLUSTER_LIST))
@@ -225,15 +239,56 @@ def encode(code: int, value: bytes, flags: int) -> bytes:
     return bytes((flags, code, len(value))) + value
 
 
-def encode_as_path(numbers: tuple[int, ...], *, four_octet_as: bool) -> bytes:
-    """AS_PATH of one AS_SEQUENCE; empty within our own AS (RFC 4271 section 5.1.2)."""
+@functools.lru_cache(maxsize=256)
+def encode_common(
+    *,
+    as_path: tuple[int, ...],
+    four_octet_as: bool,
+    med: int | None,
+    local_pref: int | None,
+    communities: tuple[int, ...],
+    large_communities: tuple[tuple[int, int, int], ...],
+) -> bytes:
+    """All attributes of a path of ours but its next hop, in the order of their codes.
+
+    Networks have few sets of attributes, which go out again and again: hence the cache.
+
+    Args:
+        as_path: empty within our own AS (RFC 4271 section 5.1.2).
+        four_octet_as: whether the neighbour knows AS numbers of four octets.
+        med: MULTI_EXIT_DISC, or none.
+        local_pref: LOCAL_PREF; None towards an external neighbour.
+        communities: RFC 1997.
+        large_communities: RFC 8092.
+    """
+    parts = [encode(ORIGIN, b"\0", TRANSITIVE), _encode_as_path(as_path, four_octet_as)]
+    if med is not None:
+        parts.append(encode(MED, med.to_bytes(4), OPTIONAL))
+    if local_pref is not None:
+        parts.append(encode(LOCAL_PREF, local_pref.to_bytes(4), TRANSITIVE))
+    if communities:
+        value = struct.pack(f"!{len(communities)}I", *communities)
+        parts.append(encode(COMMUNITIES, value, _KIND))
+    if not four_octet_as and any(number >= 1 << 16 for number in as_path):
+        # RFC 6793 section 4.2.2: the real numbers, for those behind it.
+        parts.append(encode(AS4_PATH, _segments_of(as_path, "I"), _KIND))
+    if large_communities:
+        value = b"".join(struct.pack("!III", *one) for one in large_communities)
+        parts.append(encode(LARGE_COMMUNITIES, value, _KIND))
+    return b"".join(parts)
+
+
+def _encode_as_path(numbers: tuple[int, ...], four_octet_as: bool) -> bytes:
+    if four_octet_as:
+        return encode(AS_PATH, _segments_of(numbers, "I"), TRANSITIVE)
+    fits = tuple(number if number < 1 << 16 else capability.AS_TRANS for number in numbers)
+    return encode(AS_PATH, _segments_of(fits, "H"), TRANSITIVE)
+
+
+def _segments_of(numbers: tuple[int, ...], kind: str) -> bytes:
+    """AS_SEQUENCEs of at most 255 numbers each."""
     value = b""
-    if numbers:
-        fits = [n if four_octet_as or n < 1 << 16 else 23456 for n in numbers]
-        kind = "I" if four_octet_as else "H"
-        value = bytes((_AS_SEQUENCE, len(fits))) + struct.pack(f"!{len(fits)}{kind}", *fits)
-    whole = encode(AS_PATH, value, TRANSITIVE)
-    if not four_octet_as and any(n >= 1 << 16 for n in numbers):
-        real = bytes((_AS_SEQUENCE, len(numbers))) + struct.pack(f"!{len(numbers)}I", *numbers)
-        whole += encode(AS4_PATH, real, OPTIONAL | TRANSITIVE)
-    return whole
+    for start in range(0, len(numbers), 255):
+        part = numbers[start : start + 255]
+        value += bytes((_AS_SEQUENCE, len(part))) + struct.pack(f"!{len(part)}{kind}", *part)
+    return value

@@ -9,19 +9,23 @@ from collections.abc import Iterator
 MARKER = b"\xff" * 16
 HEADER_SIZE = 19
 MAX_SIZE = 4096
+EXTENDED_SIZE = 65535
+"""Longest message where both sides said so (RFC 8654 section 4); never of OPEN or KEEPALIVE."""
 OPEN, UPDATE, NOTIFICATION, KEEPALIVE, ROUTE_REFRESH = 1, 2, 3, 4, 5
 _LEAST = {OPEN: 29, UPDATE: 23, NOTIFICATION: 21, KEEPALIVE: 19, ROUTE_REFRESH: 23}
 """Shortest message of each type (RFC 4271 section 4; RFC 2918 section 3)."""
 
 HEADER_ERROR, OPEN_ERROR, UPDATE_ERROR, HOLD_TIMER_EXPIRED, FSM_ERROR, CEASE = range(1, 7)
-# Subcodes: RFC 4271 section 4.5, RFC 4486.
+REFRESH_ERROR, SEND_HOLD_TIMER_EXPIRED = 7, 8  # RFC 7313 section 5, RFC 9687
 NOT_SYNCHRONIZED, BAD_LENGTH, BAD_TYPE = 1, 2, 3
 BAD_VERSION, BAD_PEER_AS, BAD_IDENTIFIER, BAD_PARAMETER, BAD_HOLD_TIME = 1, 2, 3, 4, 6
 BAD_CAPABILITY = 7
-ADMINISTRATIVE_SHUTDOWN, ADMINISTRATIVE_RESET, CONNECTION_REJECTED = 2, 4, 5
-COLLISION = 7
+MAXIMUM_PREFIXES, ADMINISTRATIVE_SHUTDOWN, PEER_DECONFIGURED, ADMINISTRATIVE_RESET = 1, 2, 3, 4
+CONNECTION_REJECTED, CONFIGURATION_CHANGE, COLLISION, OUT_OF_RESOURCES = 5, 6, 7, 8
+HARD_RESET = 9
 
 _CODES = {
+    # RFC 4271 section 4.5; RFC 4486, RFC 8538, RFC 9384 for Cease.
     1: ("Message Header Error", {1: "not synchronized", 2: "bad length", 3: "bad type"}),
     2: (
         "OPEN Message Error",
@@ -32,6 +36,7 @@ _CODES = {
             4: "unsupported optional parameter",
             6: "unacceptable hold time",
             7: "unsupported capability",
+            11: "role mismatch",
         },
     ),
     3: (
@@ -39,12 +44,21 @@ _CODES = {
         {
             1: "malformed attribute list",
             2: "unrecognized well-known attribute",
+            3: "missing well-known attribute",
+            4: "attribute flags error",
+            5: "attribute length error",
+            6: "invalid ORIGIN",
+            8: "invalid NEXT_HOP",
             9: "optional attribute error",
             10: "invalid network field",
+            11: "malformed AS_PATH",
         },
     ),
     4: ("Hold Timer Expired", {}),
-    5: ("Finite State Machine Error", {}),
+    5: (
+        "Finite State Machine Error",
+        {1: "in OpenSent", 2: "in OpenConfirm", 3: "in Established"},  # RFC 6608
+    ),
     6: (
         "Cease",
         {
@@ -56,8 +70,12 @@ _CODES = {
             6: "other configuration change",
             7: "connection collision resolution",
             8: "out of resources",
+            9: "hard reset",
+            10: "BFD down",
         },
     ),
+    7: ("ROUTE-REFRESH Message Error", {1: "invalid message length"}),
+    8: ("Send Hold Timer Expired", {}),
 }
 
 
@@ -85,6 +103,8 @@ class Framer:
 
     def __init__(self) -> None:
         self._rest = b""
+        self.longest = MAX_SIZE
+        """Octets of the longest message; `EXTENDED_SIZE` once that is agreed upon."""
 
     def feed(self, data: bytes) -> Iterator[tuple[int, bytes]]:
         """Take in what was received; yield (type, body) of each whole message.
@@ -97,7 +117,7 @@ class Framer:
         start, end = 0, len(data)
         try:
             while end - start >= HEADER_SIZE:
-                length, kind = _header(data, start)
+                length, kind = _header(data, start, self.longest)
                 if end - start < length:
                     break
                 yield kind, data[start + HEADER_SIZE : start + length]
@@ -106,14 +126,15 @@ class Framer:
             self._rest = data[start:]
 
 
-def _header(data: bytes, start: int) -> tuple[int, int]:
+def _header(data: bytes, start: int, longest: int) -> tuple[int, int]:
     if data[start : start + 16] != MARKER:
         raise ProtocolError(HEADER_ERROR, NOT_SYNCHRONIZED)
     length: int = int.from_bytes(data[start + 16 : start + 18])
     kind = data[start + 18]
     if kind not in _LEAST:
         raise ProtocolError(HEADER_ERROR, BAD_TYPE, bytes((kind,)))
-    if not _LEAST[kind] <= length <= MAX_SIZE or (kind == KEEPALIVE and length != HEADER_SIZE):
+    most = {OPEN: MAX_SIZE, KEEPALIVE: HEADER_SIZE}.get(kind, longest)
+    if not _LEAST[kind] <= length <= most:
         raise ProtocolError(HEADER_ERROR, BAD_LENGTH, data[start + 16 : start + 18])
     return length, kind
 
@@ -131,10 +152,13 @@ class Open:
 
     def encode(self) -> bytes:
         """The whole message."""
-        optional = b""
-        if self.parameters:
-            optional = bytes((2, len(self.parameters))) + self.parameters
         fixed = struct.pack("!BHHI", 4, self.my_as, self.hold_time, self.identifier)
+        data = self.parameters
+        if len(data) > 253:
+            # RFC 9072: 255 twice, then lengths of two octets.
+            optional = struct.pack("!BH", 2, len(data)) + data
+            return frame(OPEN, fixed + struct.pack("!BBH", 255, 255, len(optional)) + optional)
+        optional = bytes((2, len(data))) + data if data else b""
         return frame(OPEN, fixed + bytes((len(optional),)) + optional)
 
 
@@ -152,8 +176,9 @@ def parse_open(body: bytes) -> Open:
     if identifier == 0:
         raise ProtocolError(OPEN_ERROR, BAD_IDENTIFIER)
     rest, wide = body[10:], False
-    if length == 255 and len(rest) >= 3 and rest[0] == 255:
-        # RFC 9072: a 16-bit length follows, and parameters have 16-bit lengths too.
+    if length and len(rest) >= 3 and rest[0] == 255:
+        # RFC 9072 section 2: a 16-bit length follows, and parameters have 16-bit lengths too.
+        # The first length is 255 by a sender that follows it, and may be anything but 0.
         length, rest, wide = int.from_bytes(rest[1:3]), rest[3:], True
     if length != len(rest):
         raise ProtocolError(OPEN_ERROR, 0, detail="optional parameters do not fit")
@@ -177,3 +202,37 @@ def _parameters(data: bytes, width: int) -> Iterator[bytes]:
 def notification(error: ProtocolError) -> bytes:
     """The NOTIFICATION that answers an error."""
     return frame(NOTIFICATION, bytes((error.code, error.subcode)) + error.data)
+
+
+def shutdown_communication(text: str) -> bytes:
+    """Data of a Cease that says why, cut to what fits (RFC 9003 section 2)."""
+    data = text.encode()[:255].decode(errors="ignore").encode()
+    return bytes((len(data),)) + data if data else b""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Notification:
+    """A NOTIFICATION that was received."""
+
+    code: int
+    subcode: int
+    hard: bool
+    """It is or was inside a Hard Reset: graceful restart does not apply (RFC 8538)."""
+    text: str
+    """In words, with the sender's own where it gave any."""
+
+
+def parse_notification(body: bytes) -> Notification:
+    """Decode a NOTIFICATION's body, which has two octets at least; never fails."""
+    code, subcode, data = body[0], body[1], body[2:]
+    hard = (code, subcode) == (CEASE, HARD_RESET)
+    if hard and len(data) >= 2:
+        # RFC 8538 section 3.1: the real code, subcode and data stand inside.
+        code, subcode, data = data[0], data[1], data[2:]
+    text = describe(code, subcode) + (" (hard reset)" if hard and subcode != HARD_RESET else "")
+    if code == CEASE and subcode in {ADMINISTRATIVE_SHUTDOWN, ADMINISTRATIVE_RESET} and data:
+        said = data[1 : 1 + data[0]].decode(errors="replace")
+        # RFC 9003 section 4: it goes to logs and terminals.
+        said = "".join(c if c.isprintable() else "\ufffd" for c in said)
+        text += f": {said}" if said else ""
+    return Notification(code, subcode, hard, text)

@@ -8,67 +8,44 @@ which of two connections stays (section 6.8) needs sockets, and is the engine's.
 
 from __future__ import annotations
 
-import dataclasses
-import ipaddress
 from collections.abc import Iterator
 
 from bgp_ipvlan import model
-from bgp_ipvlan.bgp import capability, message, update
+from bgp_ipvlan.bgp import capability, message, reception, update
+from bgp_ipvlan.bgp.events import (
+    Closed,
+    EndOfRib,
+    Established,
+    Event,
+    Learned,
+    Opened,
+    RefreshBegun,
+    RefreshEnded,
+    RefreshWanted,
+)
+
+__all__ = [
+    "Closed",
+    "EndOfRib",
+    "Established",
+    "Event",
+    "Learned",
+    "Opened",
+    "RefreshBegun",
+    "RefreshEnded",
+    "RefreshWanted",
+    "Session",
+]
 
 OPEN_WAIT = 30.0
 """Seconds an OPEN may take to come. RFC 4271 section 8.2.2 suggests four minutes, at a time
 when routers were slower; a connection that does nothing keeps a good one from being tried."""
 _NO_FAULT = frozenset((message.HOLD_TIMER_EXPIRED, message.CEASE))
-_BROADCAST = frozenset((ipaddress.IPv4Address("255.255.255.255"),))
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Opened:
-    """The OPEN came and is good: now a collision can be decided."""
-
-    identifier: int
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Established:
-    """The session is up."""
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Learned:
-    """Prefixes announced with one path, or withdrawn (None)."""
-
-    family: model.Family
-    path: model.Path | None
-    prefixes: list[model.Nlri]
-    problem: str = ""
-    """Why they are withdrawn although the neighbour announced them."""
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class EndOfRib:
-    """The neighbour has sent its whole table."""
-
-    family: model.Family
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class RefreshWanted:
-    """The neighbour wants everything again (RFC 2918)."""
-
-    family: model.Family
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Closed:
-    """The session is over; send what is left to send and close the connection."""
-
-    reason: str
-    silent: bool
-    """Without a NOTIFICATION: graceful restart may apply (RFC 4724 section 4.2)."""
-
-
-Event = Opened | Established | Learned | EndOfRib | RefreshWanted | Closed
+_FOR_GOOD = frozenset(
+    (message.MAXIMUM_PREFIXES, message.ADMINISTRATIVE_SHUTDOWN, message.PEER_DECONFIGURED)
+)
+"""Subcodes of Cease after which nothing of ours is to be kept (RFC 8538 section 4)."""
+_NEVER = float("inf")
 
 
 class Session:
@@ -77,7 +54,7 @@ class Session:
     Args:
         local: this speaker.
         neighbor: the other side, as configured.
-        restart: our graceful restart capability.
+        restart: our graceful restart capability; None does without.
         now: the time, in seconds of whatever clock.
         address: our own on this connection.
     """
@@ -87,31 +64,35 @@ class Session:
         local: model.SpeakerConfig,
         neighbor: model.NeighborConfig,
         *,
-        restart: capability.GracefulRestart,
+        restart: capability.GracefulRestart | None,
         now: float,
         address: model.Address | None = None,
     ) -> None:
         self.neighbor = neighbor
         self.state = model.SessionState.OPEN_SENT
+        self.local_as = neighbor.local_as or local.local_as
+        self.remote_as = neighbor.remote_as
+        """As configured; for a dynamic neighbour of any AS known with its OPEN."""
         self.identifier = 0
         self.hold_time = 0
-        self.families: frozenset[model.Family] = frozenset()
+        self.agreed = capability.Agreed()
         self.fault = False
         """It ended because one side broke the protocol: the next attempt will likely end so too."""
-        self.restart: capability.GracefulRestart | None = None
-        """The neighbour's, when it has one."""
-        self.four_octet_as = False
         self._local = local
         self._address = address
         self._framer = message.Framer()
         self._out: list[bytes] = []
         self._expires: float = now + OPEN_WAIT
-        self._keepalive_at = float("inf")
+        self._keepalive_at = _NEVER
         self._keepalive = 0.0
         self._offer = capability.Capabilities(
-            families=frozenset(model.Family),
-            four_octet_as=local.local_as,
+            families=neighbor.families,
+            four_octet_as=self.local_as,
             route_refresh=True,
+            enhanced_refresh=True,
+            extended_message=True,
+            extended_next_hop=model.Family.IPV4 in neighbor.families,
+            receive_paths=neighbor.families if neighbor.add_path else frozenset(),
             graceful_restart=restart,
         )
         self._send_open()
@@ -119,7 +100,12 @@ class Session:
     @property
     def ebgp(self) -> bool:
         """Whether the neighbour is in another AS."""
-        return self.neighbor.remote_as != self._local.local_as
+        return self.remote_as != self.local_as
+
+    @property
+    def families(self) -> frozenset[model.Family]:
+        """Address families that both sides speak."""
+        return self.agreed.families
 
     @property
     def closed(self) -> bool:
@@ -131,6 +117,11 @@ class Session:
         """When to call `tick`; infinity is never."""
         return min(self._expires, self._keepalive_at)
 
+    @property
+    def longest(self) -> int:
+        """Octets of the longest message the neighbour takes."""
+        return message.EXTENDED_SIZE if self.agreed.extended_message else message.MAX_SIZE
+
     def take(self) -> bytes:
         """What is to be sent now."""
         data = b"".join(self._out)
@@ -138,7 +129,7 @@ class Session:
         return data
 
     def send(self, *messages: bytes) -> None:
-        """Queue UPDATEs; only while established."""
+        """Queue UPDATEs or ROUTE-REFRESHes; only while established."""
         assert self.state is model.SessionState.ESTABLISHED
         self._out += messages
 
@@ -160,19 +151,43 @@ class Session:
             self._out.append(message.frame(message.KEEPALIVE))
             self._keepalive_at = now + self._keepalive
 
-    def close(self, subcode: int) -> Closed:
-        """End it with Cease (RFC 4486); only while it is not closed."""
-        return self._fail(message.ProtocolError(message.CEASE, subcode))
+    def close(self, subcode: int, data: bytes = b"", detail: str = "") -> Closed:
+        """End it with Cease (RFC 4486); only while it is not closed.
+
+        Args:
+            subcode: of Cease.
+            data: as the subcode defines it; see `message.shutdown_communication`.
+            detail: for our own log.
+        """
+        if subcode in _FOR_GOOD and self.agreed.notification_restart:
+            # RFC 8538 section 3.1: else the neighbour would keep our routes.
+            what = message.describe(message.CEASE, subcode)
+            detail = f"{what}{detail and ': ' + detail}"
+            data = bytes((message.CEASE, subcode)) + data
+            subcode = message.HARD_RESET
+        return self._fail(message.ProtocolError(message.CEASE, subcode, data, detail))
+
+    def exceeded(self, family: model.Family) -> Closed:
+        """End it because the neighbour sends too much (RFC 4486 section 4)."""
+        limit = self.neighbor.max_prefixes
+        data = family.to_bytes(2) + bytes((capability.SAFI_UNICAST,)) + limit.to_bytes(4)
+        name = f"more than {limit} {family.name.lower()} prefixes"
+        return self.close(message.MAXIMUM_PREFIXES, data, name)
+
+    def send_hold_expired(self) -> Closed:
+        """It takes nothing of what we send (RFC 9687); no NOTIFICATION would reach it."""
+        self.state = model.SessionState.IDLE
+        reason = message.describe(message.SEND_HOLD_TIMER_EXPIRED, 0)
+        return Closed(f"{reason}: the neighbour does not read", graceful=False)
 
     def lost(self, reason: str) -> Closed:
         """The connection is gone."""
         self.state = model.SessionState.IDLE
-        return Closed(reason, silent=True)
+        return Closed(reason, graceful=True)
 
     def _send_open(self) -> None:
-        number = self._local.local_as
         opening = message.Open(
-            my_as=number if number < 1 << 16 else capability.AS_TRANS,
+            my_as=self.local_as if self.local_as < 1 << 16 else capability.AS_TRANS,
             hold_time=self.neighbor.hold_time,
             identifier=int(self._local.router_id),
             parameters=self._offer.encode(),
@@ -183,7 +198,9 @@ class Session:
         self._out.append(message.notification(error))
         self.state = model.SessionState.IDLE
         self.fault = error.code not in _NO_FAULT
-        return Closed(f"sent NOTIFICATION {error}", silent=False)
+        hard = (error.code, error.subcode) == (message.CEASE, message.HARD_RESET)
+        graceful = self.agreed.notification_restart and not hard
+        return Closed(f"sent NOTIFICATION {error}", graceful=graceful)
 
     def _messages(self, data: bytes, now: float) -> Iterator[Event]:
         for kind, body in self._framer.feed(data):
@@ -192,28 +209,32 @@ class Session:
                 return
 
     def _message(self, kind: int, body: bytes, now: float) -> Iterator[Event]:
+        state = self.state
         if kind == message.NOTIFICATION:
-            self.state = model.SessionState.IDLE
-            self.fault = body[0] not in _NO_FAULT
-            text = message.describe(body[0], body[1])
-            yield Closed(f"received NOTIFICATION {text}{_shutdown_text(body)}", silent=False)
-        elif kind == message.OPEN and self.state is model.SessionState.OPEN_SENT:
-            yield self._opened(message.parse_open(body), now)
-        elif kind == message.KEEPALIVE and self.state is model.SessionState.OPEN_CONFIRM:
-            self.state = model.SessionState.ESTABLISHED
-            self._expires = float("inf")
-            self._restart_hold(now)
-            yield Established()
-        elif self.state is model.SessionState.ESTABLISHED and kind != message.OPEN:
+            yield self._notified(message.parse_notification(body))
+        elif state is model.SessionState.ESTABLISHED and kind != message.OPEN:
             self._restart_hold(now)
             if kind == message.UPDATE:
                 yield from self._update(body)
             elif kind == message.ROUTE_REFRESH:
                 yield from self._refresh(body)
+        elif kind == message.OPEN and state is model.SessionState.OPEN_SENT:
+            yield self._opened(message.parse_open(body), now)
+        elif kind == message.KEEPALIVE and state is model.SessionState.OPEN_CONFIRM:
+            self.state = model.SessionState.ESTABLISHED
+            self._expires = _NEVER
+            self._restart_hold(now)
+            yield Established()
         else:
             # RFC 6608: the subcode says in which state the message was not expected.
             states = {"OpenSent": 1, "OpenConfirm": 2, "Established": 3}
-            raise message.ProtocolError(message.FSM_ERROR, states[self.state])
+            raise message.ProtocolError(message.FSM_ERROR, states[state])
+
+    def _notified(self, found: message.Notification) -> Closed:
+        self.state = model.SessionState.IDLE
+        self.fault = found.code not in _NO_FAULT
+        graceful = self.agreed.notification_restart and not found.hard
+        return Closed(f"received NOTIFICATION {found.text}", graceful=graceful)
 
     def _restart_hold(self, now: float) -> None:
         if self.hold_time:
@@ -221,104 +242,100 @@ class Session:
 
     def _opened(self, opening: message.Open, now: float) -> Event:
         offered = capability.parse(opening.parameters)
-        remote_as = opening.my_as if offered.four_octet_as is None else offered.four_octet_as
-        if remote_as != self.neighbor.remote_as:
-            raise message.ProtocolError(
-                message.OPEN_ERROR,
-                message.BAD_PEER_AS,
-                detail=f"it is AS {remote_as}, configured is {self.neighbor.remote_as}",
-            )
+        four = offered.four_octet_as
+        self.remote_as = self._check_as(opening.my_as if four is None else four)
         if opening.identifier == int(self._local.router_id) and not self.ebgp:
             # RFC 6286 section 2.2: two of one AS must differ.
             raise message.ProtocolError(
                 message.OPEN_ERROR, message.BAD_IDENTIFIER, detail="it is our own router id"
             )
-        self.families = self._offer.families & offered.families
-        if not self.families:
+        agreed = capability.agree(self._offer, offered)
+        if not agreed.families:
             # RFC 5492 section 5: the data lists what was missed.
             wanted = capability.Capabilities(families=self._offer.families).encode()
             raise message.ProtocolError(message.OPEN_ERROR, message.BAD_CAPABILITY, wanted)
+        self.agreed = agreed
         self.identifier = opening.identifier
-        self.four_octet_as = offered.four_octet_as is not None
-        self.restart = offered.graceful_restart
-        self.hold_time = min(self.neighbor.hold_time, opening.hold_time)
-        # Without a hold time its KEEPALIVE may still not take for ever.
-        self._expires, self._keepalive = now + OPEN_WAIT, 0.0
-        if self.hold_time:
-            self._keepalive = min(self.neighbor.keepalive or self.hold_time, self.hold_time / 3)
-            self._keepalive_at = now + self._keepalive
-        self._restart_hold(now)
+        if agreed.extended_message:
+            self._framer.longest = message.EXTENDED_SIZE
+        self._start_timers(min(self.neighbor.hold_time, opening.hold_time), now)
         self._out.append(message.frame(message.KEEPALIVE))
         self.state = model.SessionState.OPEN_CONFIRM
         return Opened(opening.identifier)
 
+    def _check_as(self, remote_as: int) -> int:
+        """RFC 4271 section 6.2; AS 0 is nobody's (RFC 7607)."""
+        wanted = self.neighbor.remote_as
+        good = remote_as == wanted if wanted else remote_as not in {0, self.local_as}
+        if not good:
+            expected = wanted or f"any but {self.local_as}"
+            raise message.ProtocolError(
+                message.OPEN_ERROR,
+                message.BAD_PEER_AS,
+                detail=f"it is AS {remote_as}, configured is {expected}",
+            )
+        return remote_as
+
+    def _start_timers(self, hold_time: int, now: float) -> None:
+        self.hold_time = hold_time
+        # Without a hold time its KEEPALIVE may still not take for ever.
+        self._expires, self._keepalive = now + OPEN_WAIT, 0.0
+        if hold_time:
+            self._keepalive = min(self.neighbor.keepalive or hold_time, hold_time / 3)
+            self._keepalive_at = now + self._keepalive
+        self._restart_hold(now)
+
     def _refresh(self, body: bytes) -> Iterator[Event]:
-        afi, safi = int.from_bytes(body[:2]), body[3]
-        if safi == capability.SAFI_UNICAST and afi in self.families:
-            yield RefreshWanted(model.Family(afi))
+        afi, subtype, safi = int.from_bytes(body[:2]), body[2], body[3]
+        enhanced = self.agreed.enhanced_refresh
+        if enhanced and subtype in {1, 2} and len(body) != 4:
+            raise message.ProtocolError(
+                message.REFRESH_ERROR, 1, message.frame(message.ROUTE_REFRESH, body)
+            )
+        if safi != capability.SAFI_UNICAST or afi not in self.families:
+            return
+        family = model.Family(afi)
+        # Without RFC 7313 the octet is reserved, and means nothing.
+        match subtype if enhanced else 0:
+            case 0:
+                yield RefreshWanted(family)
+            case 1:
+                yield RefreshBegun(family)
+            case 2:
+                yield RefreshEnded(family)
 
     def _update(self, body: bytes) -> Iterator[Event]:
-        found = update.parse(body, four_octet_as=self.four_octet_as, ebgp=self.ebgp)
+        found = update.parse(
+            body,
+            four_octet_as=self.agreed.four_octet_as,
+            ebgp=self.ebgp,
+            add_path=self.agreed.add_path,
+        )
         if found.end_of_rib is not None:
             if found.end_of_rib in self.families:
                 yield EndOfRib(found.end_of_rib)
             return
-        for family, keys in found.withdrawn.items():
-            yield Learned(family, None, keys, found.attributes.problem)
-        looped = self._looped(found)
-        for family, keys in found.announced.items():
-            if family not in self.families:
-                continue
-            problem = "" if looped else self._unusable(found.next_hops[family])
-            path = None if looped or problem else self._path(family, found)
-            yield Learned(family, path, keys, problem)
+        problem = found.attributes.problem
+        for block in found.withdrawn:
+            if block.family in self.families:
+                yield Learned(block.family, None, block.prefixes, block.path_id, problem=problem)
+        for block in found.announced:
+            if block.family in self.families:
+                path = reception.path(self, found.attributes, block)
+                refused = reception.refusal(self, found.attributes, path)
+                yield Learned(block.family, path, block.prefixes, block.path_id, refused=refused)
 
-    def _looped(self, found: update.Update) -> bool:
-        """RFC 4271 section 9.1.2, RFC 4456 section 8: it has been here already.
+    @property
+    def own_as_numbers(self) -> frozenset[int]:
+        """Our AS numbers: the speaker's, and what it calls itself here (`local_as`)."""
+        return frozenset((self._local.local_as, self.local_as))
 
-        No fault of the neighbour's: many send everybody everything.
-        """
-        return self._local.local_as in (
-            found.attributes.as_path or ()
-        ) or found.attributes.originator_id == int(self._local.router_id)
+    @property
+    def own_identifier(self) -> int:
+        """Our BGP identifier."""
+        return int(self._local.router_id)
 
-    def _unusable(self, next_hop: model.Address | None) -> str:
-        """RFC 4271 section 6.3: semantically wrong, so the route is ignored, the session stays."""
-        if next_hop is None or next_hop == self._address:
-            return "NEXT_HOP is our own address"
-        nobody = (
-            next_hop.is_unspecified
-            or next_hop.is_multicast
-            or next_hop in _BROADCAST
-            # Session and next hop on loopback: both speakers are on this host.
-            or (next_hop.is_loopback and not self.neighbor.address.is_loopback)
-        )
-        return "NEXT_HOP is no host's address" if nobody else ""
-
-    def _path(self, family: model.Family, found: update.Update) -> model.Path:
-        attributes = found.attributes
-        next_hop = found.next_hops[family]
-        assert next_hop is not None
-        return model.Path(
-            neighbor=self.neighbor.address,
-            next_hop=next_hop,
-            origin=attributes.origin or 0,
-            as_path=attributes.as_path or (),
-            as_path_length=attributes.as_path_length,
-            med=attributes.med,
-            local_pref=100 if attributes.local_pref is None else attributes.local_pref,
-            communities=attributes.communities,
-            large_communities=attributes.large_communities,
-            originator_id=attributes.originator_id,
-            cluster_list=attributes.cluster_list,
-            ebgp=self.ebgp,
-            router_id=self.identifier,
-        )
-
-
-def _shutdown_text(body: bytes) -> str:
-    """The text of an administrative shutdown or reset (RFC 9003)."""
-    if body[0] != message.CEASE or body[1] not in {2, 4} or len(body) < 4:
-        return ""
-    text = body[3 : 3 + body[2]].decode(errors="replace")
-    return ": " + "".join(c for c in text if c.isprintable()) if text else ""
+    @property
+    def own_address(self) -> model.Address | None:
+        """Our address on this connection."""
+        return self._address

@@ -9,13 +9,26 @@ from __future__ import annotations
 import dataclasses
 import ipaddress
 import struct
-from collections.abc import Iterable, Iterator
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator
 
 from bgp_ipvlan import model
 from bgp_ipvlan.bgp import attributes, message
 from bgp_ipvlan.bgp.capability import SAFI_UNICAST
 
-_V4 = model.Family.IPV4
+_V4, _V6 = model.Family.IPV4, model.Family.IPV6
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Block:
+    """Prefixes of an UPDATE that stand together."""
+
+    family: model.Family
+    prefixes: list[model.Nlri]
+    path_id: int | None = None
+    """Which of several paths (RFC 7911); None without ADD-PATH."""
+    next_hop: model.Address | None = None
+    link_local: model.Address | None = None
 
 
 @dataclasses.dataclass(slots=True)
@@ -23,17 +36,28 @@ class Update:
     """A decoded UPDATE."""
 
     attributes: attributes.Attributes
-    withdrawn: dict[model.Family, list[model.Nlri]]
-    announced: dict[model.Family, list[model.Nlri]]
-    next_hops: dict[model.Family, model.Address | None]
+    withdrawn: list[Block]
+    announced: list[Block]
     end_of_rib: model.Family | None = None
     """It only says that the initial table has been sent (RFC 4724 section 2)."""
 
 
-def parse(body: bytes, *, four_octet_as: bool, ebgp: bool) -> Update:
+def parse(
+    body: bytes,
+    *,
+    four_octet_as: bool,
+    ebgp: bool,
+    add_path: Collection[model.Family] = frozenset(),
+) -> Update:
     """Decode an UPDATE's body.
 
     Routes that cannot be used for a fault in their attributes stand under `withdrawn`.
+
+    Args:
+        body: without the message header.
+        four_octet_as: both sides know AS numbers of four octets (RFC 6793).
+        ebgp: the neighbour is in another AS.
+        add_path: families in which prefixes come with path identifiers (RFC 7911).
 
     Raises:
         message.ProtocolError: UPDATE Message Error.
@@ -43,28 +67,37 @@ def parse(body: bytes, *, four_octet_as: bool, ebgp: bool) -> Update:
     if withdrawn_end + 2 > len(body) or attributes_end > len(body):
         raise message.ProtocolError(message.UPDATE_ERROR, 1)
     if len(body) == 4:
-        return Update(attributes.Attributes(), {}, {}, {}, end_of_rib=_V4)
+        return Update(attributes.Attributes(), [], [], end_of_rib=_V4)
     found = attributes.parse(
         body[withdrawn_end + 2 : attributes_end], four_octet_as=four_octet_as, ebgp=ebgp
     )
-    update = Update(found, {}, {}, {_V4: found.next_hop})
-    _collect(update.withdrawn, _V4, split(_V4, body[2:withdrawn_end]))
-    _collect(update.announced, _V4, split(_V4, body[attributes_end:]))
+    update = Update(
+        found,
+        withdrawn=list(_blocks(_V4, body[2:withdrawn_end], add_path)),
+        announced=list(_blocks(_V4, body[attributes_end:], add_path, found.next_hop)),
+    )
     if found.unreach is not None:
-        family = _unreach(update, found.unreach)
-        if not (update.withdrawn or update.announced) and found.reach is None:
-            update.end_of_rib = family
+        _unreach(update, found.unreach, add_path)
     if found.reach is not None:
-        _reach(update, found.reach)
+        _reach(update, found.reach, add_path)
     _check(update)
     return update
 
 
-def _collect(
-    into: dict[model.Family, list[model.Nlri]], family: model.Family, keys: list[model.Nlri]
-) -> None:
-    if keys:
-        into.setdefault(family, []).extend(keys)
+def _blocks(
+    family: model.Family,
+    data: bytes,
+    add_path: Collection[model.Family],
+    next_hop: model.Address | None = None,
+    link_local: model.Address | None = None,
+) -> Iterator[Block]:
+    if not data:
+        return
+    if family not in add_path:
+        yield Block(family, split(family, data), None, next_hop, link_local)
+        return
+    for path_id, prefixes in _split_paths(family, data).items():
+        yield Block(family, prefixes, path_id, next_hop, link_local)
 
 
 def _family(data: bytes) -> model.Family | None:
@@ -74,31 +107,41 @@ def _family(data: bytes) -> model.Family | None:
     return model.Family(afi)
 
 
-def _unreach(update: Update, value: bytes) -> model.Family | None:
+def _unreach(update: Update, value: bytes, add_path: Collection[model.Family]) -> None:
     if len(value) < 3:
         raise message.ProtocolError(message.UPDATE_ERROR, 9, detail="MP_UNREACH_NLRI is too short")
     family = _family(value)
-    if family is not None:
-        _collect(update.withdrawn, family, split(family, value[3:]))
-    return family
+    if family is None:
+        return
+    update.withdrawn += _blocks(family, value[3:], add_path)
+    if not (update.withdrawn or update.announced) and update.attributes.reach is None:
+        update.end_of_rib = family
 
 
-def _reach(update: Update, value: bytes) -> None:
+def _reach(update: Update, value: bytes, add_path: Collection[model.Family]) -> None:
     if len(value) < 5 or len(value) < 5 + value[3]:
         raise message.ProtocolError(message.UPDATE_ERROR, 9, detail="MP_REACH_NLRI is too short")
     family = _family(value)
     if family is None:
         return
-    hop = value[4 : 4 + value[3]]
+    next_hop, link_local = _next_hops(family, value[4 : 4 + value[3]])
     # One octet, reserved, lies between next hop and prefixes (RFC 4760 section 3).
-    _collect(update.announced, family, split(family, value[5 + value[3] :]))
+    prefixes = value[5 + value[3] :]
+    update.announced += _blocks(family, prefixes, add_path, next_hop, link_local)
+
+
+def _next_hops(family: model.Family, hop: bytes) -> tuple[model.Address, model.Address | None]:
+    """Next hop, and the link-local one beside it (RFC 2545 section 3, RFC 8950 section 3)."""
     if len(hop) == 4 and family is _V4:
-        update.next_hops[family] = ipaddress.IPv4Address(hop)
-    elif len(hop) in {16, 32} and family is model.Family.IPV6:
-        # The second is the link-local one (RFC 2545 section 3).
-        update.next_hops[family] = ipaddress.IPv6Address(hop[:16])
-    else:
+        return ipaddress.IPv4Address(hop), None
+    if len(hop) not in {16, 32}:
         raise message.ProtocolError(message.UPDATE_ERROR, 9, detail="next hop of a wrong length")
+    first = ipaddress.IPv6Address(hop[:16])
+    second = ipaddress.IPv6Address(hop[16:]) if len(hop) == 32 else None
+    if first.is_unspecified and second is not None:
+        # FRR and others without a global address of their own.
+        first = second
+    return first, second if second is not None and second.is_link_local else None
 
 
 def _check(update: Update) -> None:
@@ -116,14 +159,13 @@ def _check(update: Update) -> None:
             for name, value in (("ORIGIN", found.origin), ("AS_PATH", found.as_path))
             if value is None
         ]
-        if any(update.next_hops.get(family) is None for family in update.announced):
+        if any(block.next_hop is None for block in update.announced):
             missing.append("NEXT_HOP")
         if missing:
             found.problem = f"{missing[0]} is missing"
     if found.problem:
-        for family, keys in update.announced.items():
-            update.withdrawn.setdefault(family, []).extend(keys)
-        update.announced = {}
+        update.withdrawn += update.announced
+        update.announced = []
 
 
 def split(family: model.Family, data: bytes) -> list[model.Nlri]:
@@ -142,31 +184,50 @@ def split(family: model.Family, data: bytes) -> list[model.Nlri]:
         lengths = data[::stride]
         if lengths.count(first) == len(lengths):
             return [data[start : start + stride] for start in range(0, size, stride)]
-    return list(_split_mixed(family, data))
+    return [key for _, key in _each(family, data, 0)]
 
 
-def _split_mixed(family: model.Family, data: bytes) -> Iterator[model.Nlri]:
+def _split_paths(family: model.Family, data: bytes) -> dict[int, list[model.Nlri]]:
+    """Cut a field of NLRI with path identifiers, by identifier (RFC 7911 section 3)."""
+    found: dict[int, list[model.Nlri]] = defaultdict(list)
+    for start, key in _each(family, data, 4):
+        found[int.from_bytes(data[start : start + 4])].append(key)
+    return found
+
+
+def _each(family: model.Family, data: bytes, before: int) -> Iterator[tuple[int, model.Nlri]]:
+    """Prefixes one by one, each with the place of the `before` octets in front of it."""
     start, size, bits = 0, len(data), family.bits
     while start < size:
-        length = data[start]
-        end = start + 1 + ((length + 7) >> 3)
+        at = start + before
+        # One that is cut off before its length has none; it ends beyond the data all the same.
+        length = data[at] if at < size else 0
+        end = at + 1 + ((length + 7) >> 3)
         if length > bits or end > size:
             raise message.ProtocolError(message.UPDATE_ERROR, 10)
         spare = -length & 7
         if spare and data[end - 1] & ((1 << spare) - 1):
             # Bits beyond the length mean nothing (RFC 4271 section 4.3), and we key by them.
-            yield data[start : end - 1] + bytes((data[end - 1] >> spare << spare,))
+            yield start, data[at : end - 1] + bytes((data[end - 1] >> spare << spare,))
         else:
-            yield data[start:end]
+            yield start, data[at:end]
         start = end
 
 
 # --- sending ------------------------------------------------------------------------
 
 
-def withdraw(family: model.Family, keys: Iterable[model.Nlri]) -> Iterator[bytes]:
-    """UPDATEs that withdraw prefixes, as few as hold them."""
-    for part in _parts(keys, message.MAX_SIZE - message.HEADER_SIZE - 16):
+def withdraw(
+    family: model.Family, keys: Iterable[model.Nlri], *, longest: int = message.MAX_SIZE
+) -> Iterator[bytes]:
+    """UPDATEs that withdraw prefixes, as few as hold them.
+
+    Args:
+        family: of the prefixes.
+        keys: the prefixes.
+        longest: octets a message may have.
+    """
+    for part in _parts(keys, longest - message.HEADER_SIZE - 16):
         if family is _V4:
             yield message.frame(message.UPDATE, struct.pack("!H", len(part)) + part + b"\0\0")
         else:
@@ -175,23 +236,34 @@ def withdraw(family: model.Family, keys: Iterable[model.Nlri]) -> Iterator[bytes
 
 
 def announce(
-    family: model.Family, keys: Iterable[model.Nlri], *, next_hop: model.Address, common: bytes
+    family: model.Family,
+    keys: Iterable[model.Nlri],
+    *,
+    next_hop: model.Address,
+    common: bytes,
+    link_local: model.Address | None = None,
+    longest: int = message.MAX_SIZE,
 ) -> Iterator[bytes]:
     """UPDATEs that announce prefixes with the same attributes, as few as hold them.
 
     Args:
         family: of the prefixes.
         keys: the prefixes.
-        next_hop: of the same family.
+        next_hop: of the same family, or IPv6 for IPv4 prefixes (RFC 8950).
         common: the encoded attributes other than next hop.
+        link_local: sent beside an IPv6 next hop (RFC 2545 section 3).
+        longest: octets a message may have.
     """
-    room = message.MAX_SIZE - message.HEADER_SIZE - 4 - len(common) - 32
+    plain = family is _V4 and next_hop.version == 4
+    hops = next_hop.packed + (link_local.packed if link_local is not None else b"")
+    # What stands around the prefixes: header, two lengths, next hop or MP_REACH_NLRI.
+    room = longest - message.HEADER_SIZE - 4 - len(common) - (7 if plain else 9 + len(hops))
     for part in _parts(keys, room):
-        if family is _V4:
-            hop = attributes.encode(attributes.NEXT_HOP, next_hop.packed, attributes.TRANSITIVE)
+        if plain:
+            hop = attributes.encode(attributes.NEXT_HOP, hops, attributes.TRANSITIVE)
             yield _update(common + hop, part)
         else:
-            value = struct.pack("!HBB", family, SAFI_UNICAST, 16) + next_hop.packed + b"\0" + part
+            value = struct.pack("!HBB", family, SAFI_UNICAST, len(hops)) + hops + b"\0" + part
             reach = attributes.encode(attributes.MP_REACH_NLRI, value, attributes.OPTIONAL)
             yield _update(reach + common)
 
@@ -202,6 +274,16 @@ def end_of_rib(family: model.Family) -> bytes:
         return message.frame(message.UPDATE, b"\0\0\0\0")
     value = struct.pack("!HB", family, SAFI_UNICAST)
     return _update(attributes.encode(attributes.MP_UNREACH_NLRI, value, attributes.OPTIONAL))
+
+
+def route_refresh(family: model.Family, subtype: int = 0) -> bytes:
+    """ROUTE-REFRESH (RFC 2918 section 3).
+
+    Args:
+        family: which routes.
+        subtype: 0 asks; 1 and 2 are the begin and the end of an answer (RFC 7313 section 3.2).
+    """
+    return message.frame(message.ROUTE_REFRESH, struct.pack("!HBB", family, subtype, SAFI_UNICAST))
 
 
 def _update(encoded: bytes, nlri: bytes = b"") -> bytes:

@@ -1,4 +1,4 @@
-"""The embedded speaker as `ports.Engine`: what we announce, the tables, whom to tell."""
+"""The embedded speaker as `ports.Engine`: what we announce, whom to tell, what was learned."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ import asyncio
 import ipaddress
 import logging
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
 
-from bgp_ipvlan import model, ports
-from bgp_ipvlan.bgp import attributes, capability, rib, session, update
+from bgp_ipvlan import errors, model, ports
+from bgp_ipvlan.bgp import capability, session
+from bgp_ipvlan.bgp import message as wire
+from bgp_ipvlan.engines.embedded import learning, neighbors, outbox
+from bgp_ipvlan.engines.embedded import link as link_
 from bgp_ipvlan.engines.embedded import peer as peer_
-from bgp_ipvlan.engines.embedded import transport
 
 log = logging.getLogger("bgp_ipvlan")
-
-_LOCAL_PREF = 100
 
 
 class EmbeddedEngine:
@@ -29,148 +29,272 @@ class EmbeddedEngine:
     def __init__(self, config: model.SpeakerConfig, events: ports.EngineEvents) -> None:
         self._config = config
         self._events = events
-        self._rib = rib.Rib()
-        self._peers = {n.address: peer_.Peer(config, n, self) for n in config.neighbors}
-        self._announced: dict[model.Family, dict[model.Nlri, model.Announcement]] = {
+        self._tables: dict[model.Family, dict[model.Nlri, model.Announcement]] = {
             family: {} for family in model.Family
         }
-        self._servers: list[asyncio.Server] = []
+        self._learning = learning.Learning(config, events)
+        self._neighbors = neighbors.Neighbors(config, self)
         self._restarted = self._preserved = False
         self._synced = False
+        self._marks_shutdown = False
+        self._is_shut = False
         self._deadline: asyncio.TimerHandle | None = None
-        self._refused: set[model.Address] = set()
+        self._flush: asyncio.Handle | None = None
 
-    # --- ports.Engine ----------------------------------------------------------------
+    # --- ports.Engine: life ------------------------------------------------------------
 
     async def start(self, *, restarted: bool, forwarding_preserved: bool) -> None:
         """Listen and connect; see `ports.Engine`."""
         self._restarted, self._preserved = restarted, forwarding_preserved
-        if self._peers:
-            self._servers = await transport.listen(self._config, self._accept)
+        await self._neighbors.start()
         loop = asyncio.get_running_loop()
         self._deadline = loop.call_later(self._config.sync_deadline, self._sync, "deadline")
-        for peer in self._peers.values():
-            peer.start()
-        if not self._peers:
+        if self._is_shut or not self._neighbors.configured:
             loop.call_soon(self._sync, "no neighbors")
 
+    async def stop(self, *, withdraw: bool, message: str = "") -> None:
+        """Close; see `ports.Engine`."""
+        if self._deadline is not None:
+            self._deadline.cancel()
+        self._learning.stop()
+        if withdraw:
+            self._withdraw_all()
+        else:
+            self._flush_all()
+        cease = wire.ADMINISTRATIVE_SHUTDOWN if withdraw else 0
+        await self._neighbors.stop(cease=cease, data=wire.shutdown_communication(message))
+
+    # --- ports.Engine: what we announce -----------------------------------------------
+
     def announce(self, announcements: Iterable[model.Announcement]) -> None:
-        """Announce to every neighbour at once."""
-        fresh: dict[model.Family, list[model.Announcement]] = defaultdict(list)
+        """Announce to every neighbour; see `ports.Engine`."""
+        fresh: dict[model.Family, list[model.Nlri]] = defaultdict(list)
         for one in announcements:
-            family = model.Family.of(one.prefix)
-            self._announced[family][model.nlri(one.prefix)] = one
-            fresh[family].append(one)
-        for peer in self._up():
-            for family, ones in fresh.items():
-                self._send(peer, family, ones)
+            family, key = model.Family.of(one.prefix), model.nlri(one.prefix)
+            self._tables[family][key] = one
+            fresh[family].append(key)
+        self._mark(fresh)
 
     def withdraw(self, prefixes: Iterable[model.Prefix]) -> None:
-        """Withdraw from every neighbour at once."""
+        """Withdraw from every neighbour."""
         gone: dict[model.Family, list[model.Nlri]] = defaultdict(list)
         for prefix in prefixes:
             family, key = model.Family.of(prefix), model.nlri(prefix)
-            if self._announced[family].pop(key, None) is not None:
+            if self._tables[family].pop(key, None) is not None:
                 gone[family].append(key)
-        for peer in self._up():
-            for family, keys in gone.items():
-                self._send_withdraw(peer, family, keys)
+        self._mark(gone)
+
+    async def delivered(
+        self, prefixes: Collection[model.Prefix], *, timeout: float
+    ) -> model.Delivery:
+        """Wait for the sockets; see `ports.Engine`."""
+        self._flush_all()
+        wanted: dict[model.Family, list[model.Nlri]] = defaultdict(list)
+        for prefix in prefixes:
+            wanted[model.Family.of(prefix)].append(model.nlri(prefix))
+        takers = [link for link in self._up() if self._takes(link, wanted)]
+        if takers:
+            waits = [asyncio.create_task(link.idle.wait()) for link in takers]
+            _, late = await asyncio.wait(waits, timeout=timeout)
+            for task in late:
+                task.cancel()
+        takers = [link for link in takers if not link.session.closed]
+        waiting = [link.session.neighbor.address for link in takers if not link.idle.is_set()]
+        return model.Delivery(len(takers), tuple(waiting))
+
+    def _takes(self, link: link_.Link, wanted: dict[model.Family, list[model.Nlri]]) -> bool:
+        """Whether a neighbour can be told one of some prefixes."""
+        return any(
+            (one := self._tables[family].get(key)) is not None and link.outbox.takes(family, one)
+            for family, keys in wanted.items()
+            for key in keys
+        )
+
+    def _mark(self, changed: dict[model.Family, list[model.Nlri]]) -> None:
+        for link in self._up():
+            for family, keys in changed.items():
+                link.outbox.mark(family, keys)
+        self._flush_soon()
+
+    def _flush_soon(self) -> None:
+        """At the end of this turn of the loop, so that its changes leave together."""
+        if self._flush is None and any(self._up()):
+            self._flush = asyncio.get_running_loop().call_soon(self._flush_all)
+
+    def _flush_all(self) -> None:
+        if self._flush is not None:
+            self._flush.cancel()
+            self._flush = None
+        for link in self._up():
+            if not link.outbox.empty:
+                link.flush()
+
+    def _withdraw_all(self) -> None:
+        for link in self._up():
+            if not link.connection.behind:
+                link.outbox.withdraw_all()
+                link.flush()
+
+    # --- ports.Engine: what was learned -----------------------------------------------
 
     def best(self, family: model.Family, prefix: model.Nlri) -> tuple[model.Path, ...]:
         """Paths in use."""
-        return self._rib.best[family].get(prefix, ())
+        return self._learning.rib.best[family].get(prefix, ())
 
     def prefixes(self, family: model.Family) -> Iterable[model.Nlri]:
         """All prefixes with a path."""
-        return self._rib.best[family]
+        return self._learning.rib.best[family]
+
+    def refusals(self, family: model.Family) -> Iterable[model.Refusal]:
+        """Paths that take no part."""
+        return self._learning.rib.refusals(family)
+
+    def surroundings_changed(
+        self,
+        addresses: Collection[model.Address],
+        usable: Callable[[model.Address], bool],
+    ) -> None:
+        """End sessions whose address is gone, decide anew; see `ports.Engine`."""
+        for peer in self._neighbors:
+            for address in peer.own_addresses() - set(addresses):
+                peer.lose(address)
+        self._learning.next_hops_changed(usable)
+
+    # --- ports.Engine: neighbours ---------------------------------------------------------
 
     def neighbors(self) -> tuple[model.NeighborStatus, ...]:
-        """All neighbours, as configured."""
-        return tuple(map(self._status, self._peers.values()))
+        """All neighbours."""
+        return tuple(map(self._status, self._neighbors))
 
-    async def stop(self, *, withdraw: bool) -> None:
-        """Close; see `ports.Engine`."""
-        for server in self._servers:
-            server.close()
-        if self._deadline is not None:
-            self._deadline.cancel()
-        if withdraw:
-            self.withdraw([one.prefix for t in self._announced.values() for one in t.values()])
-        await asyncio.gather(*(p.stop(cease=withdraw) for p in self._peers.values()))
+    def configure(
+        self,
+        neighbors: Iterable[model.NeighborConfig],
+        dynamic: Iterable[model.DynamicNeighbors],
+    ) -> None:
+        """Have exactly these; see `ports.Engine`."""
+        for peer in self._neighbors.configure(neighbors, dynamic):
+            self._learning.forget(peer.config.address)
+            self.changed(peer, "removed")
+        if self._neighbors.configured:
+            self.said_all()
+
+    def reset(self, neighbor: model.Address, *, soft: bool, message: str = "") -> None:
+        """End a session, or ask for its routes again; see `ports.Engine`."""
+        peer = self._neighbors.get(neighbor)
+        if peer is None:
+            raise errors.EngineError(
+                "unknown-neighbor", f"there is no neighbor {neighbor}: see bgp-ipvlan neighbors"
+            )
+        if soft:
+            peer.ask_again()
+            return
+        peer.close(wire.ADMINISTRATIVE_RESET, wire.shutdown_communication(message), message)
+        if not self._is_shut:
+            peer.wake()
+
+    def graceful_shutdown(self, *, on: bool) -> None:
+        """Mark what goes out; see `ports.Engine`."""
+        if self._marks_shutdown is on:
+            return
+        self._marks_shutdown = on
+        for link in self._up():
+            link.outbox.graceful_shutdown = on
+            link.outbox.mark_all()
+        self._flush_soon()
+
+    async def shutdown(self, *, message: str = "") -> None:
+        """Withdraw, Cease, stay idle; see `ports.Engine`."""
+        self._is_shut = True
+        self._neighbors.hold_idle("shutdown")
+        self._withdraw_all()
+        for peer in self._neighbors:
+            peer.close(wire.ADMINISTRATIVE_SHUTDOWN, wire.shutdown_communication(message), message)
+        self._sync("shutdown")
+
+    def resume(self) -> None:
+        """Talk again; see `ports.Engine`."""
+        self._is_shut = False
+        self.graceful_shutdown(on=False)
+        self._neighbors.wake()
 
     # --- peer_.Owner --------------------------------------------------------------------
 
-    def restart_capability(self, peer: peer_.Peer) -> capability.GracefulRestart:
-        """RFC 4724 section 3.
+    @property
+    def table(self) -> outbox.Table:
+        """Everything we announce."""
+        return self._tables
+
+    @property
+    def marks_shutdown(self) -> bool:
+        """Whether it goes out marked."""
+        return self._marks_shutdown
+
+    def restart_capability(self, peer: peer_.Peer) -> capability.GracefulRestart | None:
+        """RFC 4724 section 3, with RFC 8538.
 
         The Restart State bit is for the first session only. In later ones only the
         connection was lost: links and routes are as they were, whatever was found at start.
         """
+        if not peer.config.graceful_restart:
+            return None
         return capability.GracefulRestart(
             restarted=self._restarted and not peer.met and not self._synced,
+            notification=True,
             time=self._config.restart_time,
-            families=dict.fromkeys(model.Family, self._preserved or peer.met),
+            families=dict.fromkeys(sorted(peer.config.families), self._preserved or peer.met),
         )
 
-    def established(self, peer: peer_.Peer) -> None:
-        """The whole table, then End-of-RIB for each family.
-
-        We pass nothing on, so there is nothing to wait for before (RFC 4724 section 4.1).
-        """
-        link = peer.link
-        assert link is not None
-        for family in sorted(link.session.families):
-            self.refresh(peer, family)
-            if link.session.restart is not None:
-                link.session.send(update.end_of_rib(family))
-        link.flush()
-
-    def refresh(self, peer: peer_.Peer, family: model.Family) -> None:
-        """One family, all of it."""
-        self._send(peer, family, self._announced[family].values())
-
     def learned(self, peer: peer_.Peer, event: session.Learned) -> None:
-        """Into the tables, and tell what changed."""
-        if event.problem:
-            log.warning(
-                "routes not used neighbor=%s count=%d first_prefix=%s reason=%s",
-                peer.config.address,
-                len(event.prefixes),
-                model.prefix(event.family, event.prefixes[0]),
-                event.problem.replace(" ", "-"),
-            )
-        changes = self._rib.learn(peer.config.address, event.family, event.path, event.prefixes)
-        self._tell(changes)
+        """Into the tables; too much of it ends the session."""
+        if not self._learning.learned(peer.config, event):
+            return
+        limit, seconds = peer.config.max_prefixes, peer.config.max_prefixes_restart
+        peer.hold_idle("max-prefixes", seconds or float("inf"))
+        again = f"again in {seconds} s" if seconds else "until bgp-ipvlan neighbor reset"
+        log.warning(
+            "neighbor idle neighbor=%s max_prefixes=%d reason=max-prefixes (%s)",
+            peer.config.address,
+            limit,
+            again,
+        )
+        if peer.link is not None:
+            peer.link.end(peer.link.session.exceeded(event.family))
 
     def lost(self, peer: peer_.Peer, *, keep: frozenset[model.Family]) -> None:
         """Forget its routes, or keep them for its return."""
-        for family in keep:
-            # Not heard of since its last restart (RFC 4724 section 4.2).
-            self.flush_stale(peer, family)
-        self._rib.mark_stale(peer.config.address, keep)
-        self._tell(self._rib.forget(peer.config.address, keep=keep))
+        self._learning.lost(peer.config.address, keep=keep)
+
+    def mark_stale(self, peer: peer_.Peer, family: model.Family) -> None:
+        """It will say all of a family again."""
+        self._learning.rib.mark_stale(peer.config.address, (family,))
 
     def flush_stale(self, peer: peer_.Peer, family: model.Family) -> None:
         """It has not announced these again."""
-        self._tell(self._rib.flush_stale(peer.config.address, family))
+        self._learning.flush_stale(peer.config.address, family)
+        if not peer.own_addresses():
+            self.ended(peer)
 
-    def said_all(self, peer: peer_.Peer) -> None:  # noqa: ARG002 - which one does not matter
+    def said_all(self, peer: peer_.Peer | None = None) -> None:  # noqa: ARG002 - whichever
         """When the last has, all is known."""
-        if all(one.initial_done for one in self._peers.values()):
+        if all(one.initial.complete for one in self._neighbors.configured):
             self._sync("all neighbors")
 
     def changed(self, peer: peer_.Peer, detail: str) -> None:
         """Tell of a session."""
+        if peer.link is not None:
+            self._learning.begin(peer.config.address)
         self._events.neighbor_changed(self._status(peer), detail)
+
+    def ended(self, peer: peer_.Peer) -> None:
+        """A dynamic neighbour goes with its connection, unless its routes are kept."""
+        if peer.dynamic and not self._learning.rib.received(peer.config.address):
+            self._neighbors.drop_dynamic(peer)
 
     # --- inside -------------------------------------------------------------------------
 
-    def _up(self) -> list[peer_.Peer]:
-        return [peer for peer in self._peers.values() if peer.link is not None]
-
-    def _tell(self, changes: list[model.BestPaths]) -> None:
-        for change in changes:
-            self._events.best_paths(change)
+    def _up(self) -> Iterator[link_.Link]:
+        """Established connections."""
+        return (peer.link for peer in self._neighbors if peer.link is not None)
 
     def _sync(self, why: str) -> None:
         if not self._synced:
@@ -178,76 +302,33 @@ class EmbeddedEngine:
             log.info("tables complete why=%s", why.replace(" ", "-"))
             self._events.synced()
 
-    def _accept(self, connection: transport.Connection) -> transport.Receiver | None:
-        peer = self._peers.get(connection.remote)
-        if peer is None:
-            # Once per address: a scanner must not fill the disk.
-            if connection.remote not in self._refused and len(self._refused) < 1000:
-                self._refused.add(connection.remote)
-                log.warning(
-                    "connection refused address=%s reason=unknown-neighbor", connection.remote
-                )
-            return None
-        return peer.accept(connection)
-
-    def _send(
-        self,
-        peer: peer_.Peer,
-        family: model.Family,
-        announcements: Iterable[model.Announcement],
-    ) -> None:
-        """Pack announcements that share their attributes into as few UPDATEs as hold them."""
-        link = peer.link
-        if link is None or family not in link.session.families:
-            return
-        groups: dict[tuple[model.Address, bytes], list[model.Nlri]] = defaultdict(list)
-        for one in announcements:
-            common = self._attributes(link.session, one)
-            groups[one.next_hop_for(peer.config.address), common].append(model.nlri(one.prefix))
-        for (next_hop, common), keys in groups.items():
-            link.session.send(*update.announce(family, keys, next_hop=next_hop, common=common))
-        peer.sent = sum(len(self._announced[f]) for f in link.session.families)
-        link.flush()
-
-    def _send_withdraw(
-        self, peer: peer_.Peer, family: model.Family, keys: list[model.Nlri]
-    ) -> None:
-        link = peer.link
-        if link is None or family not in link.session.families:
-            return
-        link.session.send(*update.withdraw(family, keys))
-        peer.sent = sum(len(self._announced[f]) for f in link.session.families)
-        link.flush()
-
-    def _attributes(self, to: session.Session, one: model.Announcement) -> bytes:
-        """Everything but the next hop, in the order of the codes (RFC 4271 section 5)."""
-        path = (self._config.local_as,) if to.ebgp else ()
-        encoded = attributes.encode(attributes.ORIGIN, b"\0", attributes.TRANSITIVE)
-        encoded += attributes.encode_as_path(path, four_octet_as=to.four_octet_as)
-        if not to.ebgp:
-            preference = _LOCAL_PREF.to_bytes(4)
-            encoded += attributes.encode(attributes.LOCAL_PREF, preference, attributes.TRANSITIVE)
-        if one.large_communities:
-            value = b"".join(n.to_bytes(4) for triple in one.large_communities for n in triple)
-            flags = attributes.OPTIONAL | attributes.TRANSITIVE
-            encoded += attributes.encode(attributes.LARGE_COMMUNITIES, value, flags)
-        return encoded
-
     def _status(self, peer: peer_.Peer) -> model.NeighborStatus:
-        link = peer.link
-        known = self._rib.neighbors[peer.config.address]
+        link, tables, address = peer.link, self._learning.rib, peer.config.address
+        at = link.session if link is not None else None
+        sent = 0
+        if link is not None:
+            takes = link.outbox.takes
+            sent = sum(takes(f, one) for f, table in self._tables.items() for one in table.values())
         return model.NeighborStatus(
-            address=peer.config.address,
-            remote_as=peer.config.remote_as,
+            address=address,
+            remote_as=at.remote_as if at else peer.config.remote_as,
             state=peer.state,
             since=peer.since,
-            router_id=ipaddress.IPv4Address(link.session.identifier) if link else None,
-            hold_time=link.session.hold_time if link else 0,
-            received=len(known),
-            sent=peer.sent,
-            end_of_rib=link is not None and peer.ended >= link.session.families,
-            graceful_restart=link is not None and link.session.restart is not None,
-            stale=sum(map(len, known.stale.values())),
+            local_as=peer.config.local_as or self._config.local_as,
+            local_address=link.connection.local if link else None,
+            router_id=ipaddress.IPv4Address(at.identifier) if at else None,
+            hold_time=at.hold_time if at else 0,
+            received=tables.received(address),
+            refused=tables.refused(address),
+            sent=sent,
+            end_of_rib=at is not None and peer.initial.ended >= at.families,
+            graceful_restart=at is not None and at.agreed.restart is not None,
+            capabilities=at.agreed.names if at else (),
+            families=tuple(sorted(at.families)) if at else (),
+            stale=tables.stale(address),
             last_error=peer.last_error,
+            idle_reason=peer.idle_reason,
+            password=bool(peer.config.password),
+            dynamic=peer.dynamic,
             description=peer.config.description,
         )

@@ -1,4 +1,4 @@
-"""One neighbour: its connections, retries, collisions, and restarts.
+"""One neighbour: its connections, retries, collisions, and what keeps it idle.
 
 A neighbour may have two connections for a moment, one from each side; RFC 4271 section 6.8
 decides which one stays. At most one is established.
@@ -13,9 +13,10 @@ import random
 import time
 from typing import Protocol
 
-from bgp_ipvlan import model
-from bgp_ipvlan.bgp import capability, message, session
-from bgp_ipvlan.engines.embedded import transport
+from bgp_ipvlan import errors, model
+from bgp_ipvlan.bgp import capability, message, session, update
+from bgp_ipvlan.engines.embedded import initial, outbox, transport
+from bgp_ipvlan.engines.embedded import link as link_
 
 log = logging.getLogger("bgp_ipvlan")
 
@@ -30,29 +31,31 @@ restarts in that time unnoticed."""
 _MOST_LINKS = 4
 """Connections of one neighbour at a time, so that it cannot use up our sockets."""
 _CLOSE_TIMEOUT = 2.0
-_STALE_TIME = 60.0
-"""Seconds after its return in which a neighbour must have sent End-of-RIB."""
-_QUIET = 3.0
-"""A neighbour that promises no End-of-RIB has said all when it was silent for so long."""
+_NEVER = float("inf")
 
 
 class Owner(Protocol):
     """What a peer needs of the engine."""
 
-    def restart_capability(self, peer: Peer) -> capability.GracefulRestart:
+    @property
+    def table(self) -> outbox.Table:
+        """Everything we announce."""
+
+    @property
+    def marks_shutdown(self) -> bool:
+        """Whether it goes out with GRACEFUL_SHUTDOWN (RFC 8326)."""
+
+    def restart_capability(self, peer: Peer) -> capability.GracefulRestart | None:
         """Our graceful restart capability towards it, now."""
-
-    def established(self, peer: Peer) -> None:
-        """Send it everything."""
-
-    def refresh(self, peer: Peer, family: model.Family) -> None:
-        """Send it one family again."""
 
     def learned(self, peer: Peer, event: session.Learned) -> None:
         """Put it into the tables."""
 
     def lost(self, peer: Peer, *, keep: frozenset[model.Family]) -> None:
         """The session is over: forget its routes, those of some families only mark stale."""
+
+    def mark_stale(self, peer: Peer, family: model.Family) -> None:
+        """It will say all of a family again."""
 
     def flush_stale(self, peer: Peer, family: model.Family) -> None:
         """Forget what is still marked."""
@@ -63,73 +66,8 @@ class Owner(Protocol):
     def changed(self, peer: Peer, detail: str) -> None:
         """Tell of a new state."""
 
-
-class Link:
-    """A connection with its session.
-
-    Args:
-        peer: whose.
-        connection: the TCP side.
-        outgoing: we made it.
-    """
-
-    def __init__(self, peer: Peer, connection: transport.Connection, *, outgoing: bool) -> None:
-        self.outgoing = outgoing
-        self.connection = connection
-        self._peer = peer
-        self._loop = asyncio.get_running_loop()
-        self._timer: asyncio.TimerHandle | None = None
-        self.session = session.Session(
-            peer.local,
-            peer.config,
-            restart=peer.owner.restart_capability(peer),
-            now=self._loop.time(),
-            address=connection.local,
-        )
-        self.since = self._loop.time()
-        self.flush()
-
-    def received(self, data: bytes) -> None:
-        """Octets came."""
-        for event in self.session.receive(data, self._loop.time()):
-            self._peer.on_event(self, event)
-        self.flush()
-
-    def disconnected(self, reason: str) -> None:
-        """The connection is gone."""
-        if not self.session.closed:
-            self._peer.on_event(self, self.session.lost(reason))
-
-    def flush(self) -> None:
-        """Send what the session has to say, and look when it next must be woken."""
-        self.connection.send(self.session.take())
-        if self.session.closed:
-            self.drop()
-            return
-        deadline = self.session.deadline
-        # Each message moves the deadline later: wake early and look again, rather than set a
-        # timer anew for each. Sooner it moves once, when the OPEN has brought the hold time.
-        if self._timer is not None and self._timer.when() > deadline:
-            self.stop_timer()
-        if self._timer is None and deadline != float("inf"):
-            self._timer = self._loop.call_at(deadline, self._tick)
-
-    def _tick(self) -> None:
-        self._timer = None
-        for event in self.session.tick(self._loop.time()):
-            self._peer.on_event(self, event)
-        self.flush()
-
-    def drop(self) -> None:
-        """Close without another word."""
-        self.stop_timer()
-        self.connection.close()
-
-    def stop_timer(self) -> None:
-        """Hold and keepalive matter no more."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+    def ended(self, peer: Peer) -> None:
+        """It has no connection any more."""
 
 
 class Peer:
@@ -139,142 +77,243 @@ class Peer:
         local: this speaker.
         config: the neighbour.
         owner: the engine.
+        dynamic: it connected from a range, and goes with its connection.
     """
 
     def __init__(
-        self, local: model.SpeakerConfig, config: model.NeighborConfig, owner: Owner
+        self,
+        local: model.SpeakerConfig,
+        config: model.NeighborConfig,
+        owner: Owner,
+        *,
+        dynamic: bool = False,
     ) -> None:
         self.local = local
         self.config = config
         self.owner = owner
-        self.sent = 0
+        self.dynamic = dynamic
         self.since = time.time()
         self.last_error = ""
-        self.ended: set[model.Family] = set()
-        """Families whose End-of-RIB came in this session."""
-        self.initial_done = False
+        self.idle_reason = ""
+        """Why it is left alone, a reason code; empty when it is not."""
         self.met = False
         """There has been a session since we run."""
-        self.link: Link | None = None
+        self.link: link_.Link | None = None
         """The connection that is established."""
-        self._links: list[Link] = []
+        self.initial = initial.InitialTable(
+            flush_stale=lambda family: owner.flush_stale(self, family),
+            said_all=lambda: owner.said_all(self),
+        )
+        self._links: list[link_.Link] = []
         self._connecting = False
-        self._idle = asyncio.Event()
-        """No connection stands: connect."""
-        self._idle.set()
+        self._wake = asyncio.Event()
+        """No connection stands, or waiting was cut short: look whether to connect."""
         self._delay = _RETRY_FIRST
         self._idle_until = float("-inf")
         """Idle hold (RFC 4271 section 8.1.1): until then its connections are refused."""
+        self._next_attempt = float("-inf")
         self._up_at = float("-inf")
         self._stopped = False
         self._task: asyncio.Task[None] | None = None
-        self._stale_timer: asyncio.TimerHandle | None = None
-        self._quiet_timer: asyncio.TimerHandle | None = None
 
     # --- life ----------------------------------------------------------------------
 
     def start(self) -> None:
         """Start connecting, unless passive."""
-        if not self.config.passive:
+        if not self.config.passive and self._task is None:
             self._task = asyncio.create_task(self._connect_always())
 
-    async def stop(self, *, cease: bool) -> None:
-        """Close; with `cease` after a NOTIFICATION."""
+    async def stop(self, *, cease: int = 0, data: bytes = b"") -> None:
+        """End for good.
+
+        Args:
+            cease: subcode of the Cease to send; 0 sends nothing.
+            data: of it.
+        """
         self._stopped = True
         if self._task is not None:
             self._task.cancel()
-        for timer in (self._stale_timer, self._quiet_timer):
-            if timer is not None:
-                timer.cancel()
+        self.initial.stop()
         # From here on nothing finds a session to send on.
         links, self._links, self.link = self._links, [], None
-        for link in links:
+        for one in links:
             if cease:
-                link.session.close(message.ADMINISTRATIVE_SHUTDOWN)
-                link.connection.send(link.session.take())
-            link.stop_timer()
+                one.session.close(cease, data)
+                one.connection.send(one.session.take())
+            one.stop_timers()
         async with asyncio.TaskGroup() as group:
-            for link in links:
-                group.create_task(link.connection.finish(_CLOSE_TIMEOUT))
+            for one in links:
+                group.create_task(one.connection.finish(_CLOSE_TIMEOUT))
+
+    def hold_idle(self, reason: str, seconds: float = _NEVER) -> None:
+        """Have no connection for some seconds, or until `wake`.
+
+        Args:
+            reason: a reason code for status.
+            seconds: from now.
+        """
+        self.idle_reason = reason
+        self._idle_until = asyncio.get_running_loop().time() + seconds
+
+    def wake(self) -> None:
+        """End idleness of whatever reason: connect now."""
+        self.idle_reason = ""
+        self._idle_until = self._next_attempt = float("-inf")
+        self._delay = _RETRY_FIRST
+        self._wake.set()
+
+    def close(self, subcode: int, data: bytes = b"", detail: str = "") -> None:
+        """End its connections with Cease; it is tried again unless `hold_idle` says otherwise."""
+        for one in list(self._links):
+            one.end(one.session.close(subcode, data, detail))
+
+    def ask_again(self) -> None:
+        """Ask for all its routes (RFC 2918), because what we let in has changed.
+
+        Raises:
+            errors.EngineError: `not-established`, `no-route-refresh`.
+        """
+        if self.link is None:
+            raise errors.EngineError(
+                "not-established", f"there is no session with {self.config.address} now"
+            )
+        if not self.link.session.agreed.route_refresh:
+            raise errors.EngineError(
+                "no-route-refresh",
+                f"neighbor {self.config.address} does not know route refresh: reset the session "
+                f"instead",
+            )
+        self.link.session.send(*map(update.route_refresh, sorted(self.link.session.families)))
+        self.link.flush()
+
+    def lose(self, address_gone: model.Address) -> None:
+        """Our own address went, or the link it is on: do not wait for the hold time."""
+        for one in list(self._links):
+            if one.connection.local == address_gone:
+                self.on_event(one, one.session.lost(f"our address {address_gone} is down"))
+                one.drop()
+
+    def own_addresses(self) -> set[model.Address]:
+        """Our own addresses on its connections."""
+        return {one.connection.local for one in self._links}
+
+    @property
+    def ebgp(self) -> bool:
+        """Whether it is in another AS."""
+        return self.config.remote_as != (self.config.local_as or self.local.local_as)
 
     @property
     def state(self) -> model.SessionState:
         """The furthest state of any connection."""
         order = list(model.SessionState)
-        states = [link.session.state for link in self._links]
+        states = [one.session.state for one in self._links]
         if self._connecting:
             states.append(model.SessionState.CONNECT)
-        idle = model.SessionState.ACTIVE
-        return max(states, key=order.index, default=idle)
+        waits = model.SessionState.IDLE if self.idle_reason else model.SessionState.ACTIVE
+        return max(states, key=order.index, default=waits)
+
+    # --- connections -----------------------------------------------------------------
 
     async def _connect_always(self) -> None:
         loop = asyncio.get_running_loop()
         while True:
-            await self._idle.wait()
-            if (wait := self._idle_until - loop.time()) > 0:
-                await asyncio.sleep(wait)
+            self._wake.clear()
+            if self._links:
+                await self._wake.wait()
                 continue
+            wait = max(self._idle_until, self._next_attempt) - loop.time()
+            if wait > 0:
+                await self._sleep(wait)
+                continue
+            self._end_of_idle()
             self._connecting = True
             try:
-                await transport.connect(self.config, self._connected)
+                await transport.connect(self.config, self._connected, ebgp=self.ebgp)
             except (OSError, TimeoutError) as error:
                 self.last_error = f"connect: {getattr(error, 'strerror', None) or 'timed out'}"
                 log.debug("connect failed neighbor=%s error=%s", self.config.address, error)
+            except errors.EngineError as error:
+                self.last_error = str(error)
+                log.warning(
+                    "connect failed neighbor=%s reason=%s error=%s",
+                    self.config.address,
+                    error.reason,
+                    error,
+                )
             finally:
                 self._connecting = False
             # Also after a connection that stood: what ended at once will end at once again.
             # Jitter of 0.75 to 1 (RFC 4271 section 10).
-            await asyncio.sleep(self._delay * random.uniform(0.75, 1.0))
+            self._next_attempt = loop.time() + self._delay * random.uniform(0.75, 1.0)
             self._delay = min(self._delay * 2, _RETRY_LAST)
 
-    def _connected(self, connection: transport.Connection) -> Link | None:
-        if self._stopped:
+    async def _sleep(self, seconds: float) -> None:
+        """Until `wake`, or so long."""
+        try:
+            async with asyncio.timeout(None if seconds == _NEVER else seconds):
+                await self._wake.wait()
+        except TimeoutError:
+            pass
+
+    def _end_of_idle(self) -> None:
+        if self.idle_reason and asyncio.get_running_loop().time() >= self._idle_until:
+            self.idle_reason = ""
+
+    def _connected(self, connection: transport.Connection) -> link_.Link | None:
+        if self._stopped or asyncio.get_running_loop().time() < self._idle_until:
             return None
         return self._add(connection, outgoing=True)
 
-    def accept(self, connection: transport.Connection) -> Link | None:
+    def accept(self, connection: transport.Connection) -> link_.Link | None:
         """A connection from the neighbour's side; None refuses it."""
         now = asyncio.get_running_loop().time()
         if self._stopped or now < self._idle_until or len(self._links) >= _MOST_LINKS:
             log.debug("connection refused neighbor=%s reason=idle-hold", self.config.address)
             return None
+        self._end_of_idle()
         return self._add(connection, outgoing=False)
 
-    def _add(self, connection: transport.Connection, *, outgoing: bool) -> Link:
-        link = Link(self, connection, outgoing=outgoing)
-        self._links.append(link)
-        self._idle.clear()
-        return link
+    def _add(self, connection: transport.Connection, *, outgoing: bool) -> link_.Link:
+        one = link_.Link(
+            self,
+            connection,
+            outgoing=outgoing,
+            restart=self.owner.restart_capability(self),
+            table=self.owner.table,
+        )
+        self._links.append(one)
+        return one
 
-    def _remove(self, link: Link) -> None:
+    def _remove(self, link: link_.Link) -> None:
         if link in self._links:
             self._links.remove(link)
         if not self._links:
-            self._idle.set()
+            self._wake.set()
+            self.owner.ended(self)
 
     # --- events --------------------------------------------------------------------
 
-    def on_event(self, link: Link, event: session.Event) -> None:
+    def on_event(self, link: link_.Link, event: session.Event) -> None:
         """Something happened on one of the connections."""
         match event:
             case session.Learned():
-                self._hear()
+                self.initial.heard()
                 self.owner.learned(self, event)
             case session.Opened(identifier):
                 self._collide(link, identifier)
             case session.Established():
                 self._established(link)
-            case session.EndOfRib(family):
-                self.ended.add(family)
-                self.owner.flush_stale(self, family)
-                if self.ended >= link.session.families:
-                    self._all_said()
+            case session.EndOfRib(family) | session.RefreshEnded(family):
+                self.initial.end_of_rib(family)
+            case session.RefreshBegun(family):
+                self.owner.mark_stale(self, family)
+                self.initial.hold_stale(initial.STALE_TIME)
             case session.RefreshWanted(family):
-                self.owner.refresh(self, family)
-            case session.Closed(reason, silent):
-                self._closed(link, reason, silent=silent)
+                link.outbox.refresh(family)
+            case session.Closed(reason, graceful):
+                self._closed(link, reason, graceful=graceful)
 
-    def _collide(self, link: Link, identifier: int) -> None:
+    def _collide(self, link: link_.Link, identifier: int) -> None:
         """Two connections: one must go (RFC 4271 section 6.8).
 
         Also one whose OPEN has not come counts: it is the same neighbour, so its identifier
@@ -283,10 +322,10 @@ class Peer:
         for other in [one for one in self._links if one is not link]:
             if other is self.link:
                 young = link.since - self._up_at < _TOGETHER
-                if other.session.restart is not None and not young:
+                if other.session.agreed.restart is not None and not young:
                     # RFC 4724 section 5: it has restarted, and the old connection is dead
                     # without our having noticed.
-                    self._closed(other, "neighbor came back on a new connection", silent=True)
+                    self._closed(other, "neighbor came back on a new connection", graceful=True)
                     other.drop()
                 else:
                     self._refuse(link)
@@ -296,86 +335,53 @@ class Peer:
                 self._refuse(other)
                 continue
             # RFC 6286 section 2.3: with equal identifiers the larger AS number decides.
-            ours = (int(self.local.router_id), self.local.local_as)
-            ours_wins = ours > (identifier, self.config.remote_as)
+            ours = (int(self.local.router_id), link.session.local_as)
+            ours_wins = ours > (identifier, link.session.remote_as)
             if link.outgoing is not ours_wins:
                 self._refuse(link)
                 return
             self._refuse(other)
 
-    def _refuse(self, link: Link) -> None:
+    def _refuse(self, link: link_.Link) -> None:
         link.session.close(message.COLLISION)
         self._remove(link)
         link.flush()
 
-    def _established(self, link: Link) -> None:
+    def _established(self, link: link_.Link) -> None:
         for other in [one for one in self._links if one is not link]:
             self._refuse(other)
         self.link = link
         self.met = True
         self._up_at = asyncio.get_running_loop().time()
-        self.ended.clear()
         self.since, self.last_error = time.time(), ""
-        kept = link.session.restart.families if link.session.restart else {}
-        for family in model.Family:
-            # RFC 4724 section 4.2: it did not keep its routes over the restart.
-            if not kept.get(family):
-                self.owner.flush_stale(self, family)
-        self._arm_stale(_STALE_TIME)
-        self._hear()
+        self.initial.begin(link.session.agreed)
         self.owner.changed(self, f"router_id={ipaddress.IPv4Address(link.session.identifier)}")
-        self.owner.established(self)
+        link.outbox.graceful_shutdown = self.owner.marks_shutdown
+        for family in link.session.families:
+            link.outbox.first(family)
 
-    def _closed(self, link: Link, reason: str, *, silent: bool) -> None:
+    def _closed(self, link: link_.Link, reason: str, *, graceful: bool) -> None:
         self._back_off(link, fault=link.session.fault)
-        self._remove(link)
         self.last_error = reason
         if link is not self.link:
+            self._remove(link)
             log.info("connection ended neighbor=%s reason=%s", self.config.address, reason)
             return
         self.link = None
-        if self._quiet_timer is not None:
-            self._quiet_timer.cancel()
-        self.since, self.sent = time.time(), 0
-        restart = link.session.restart
-        keep = frozenset(restart.families) if silent and restart is not None else frozenset()
+        self.since = time.time()
+        restart = link.session.agreed.restart if graceful else None
+        keep = frozenset(restart.families) if restart is not None and restart.time else frozenset()
         self.owner.lost(self, keep=keep)
-        if keep and restart is not None:
-            self._arm_stale(restart.time)
+        self.initial.lost(restart.time if keep and restart is not None else 0)
         kept = f", its routes are kept for {restart.time} s" if keep and restart else ""
         self.owner.changed(self, reason + kept)
+        self._remove(link)
 
-    def _back_off(self, link: Link, *, fault: bool) -> None:
+    def _back_off(self, link: link_.Link, *, fault: bool) -> None:
         """How soon the next connection may follow the end of this one."""
         now = asyncio.get_running_loop().time()
         if link is self.link and (not fault or now - self._up_at > _SOUND):
             self._delay = _RETRY_FIRST
         elif fault:
-            self._idle_until = now + self._delay
+            self._idle_until = max(self._idle_until, now + self._delay)
             self._delay = min(self._delay * 2, _RETRY_LAST)
-
-    # --- initial table and restart -----------------------------------------------------
-
-    def _arm_stale(self, seconds: float) -> None:
-        if self._stale_timer is not None:
-            self._stale_timer.cancel()
-        self._stale_timer = asyncio.get_running_loop().call_later(seconds, self._stale_over)
-
-    def _stale_over(self) -> None:
-        self._stale_timer = None
-        for family in model.Family:
-            self.owner.flush_stale(self, family)
-
-    def _hear(self) -> None:
-        """Something came: where no End-of-RIB is promised, wait for silence."""
-        link = self.link
-        if self.initial_done or link is None or link.session.restart is not None:
-            return
-        if self._quiet_timer is not None:
-            self._quiet_timer.cancel()
-        self._quiet_timer = asyncio.get_running_loop().call_later(_QUIET, self._all_said)
-
-    def _all_said(self) -> None:
-        if not self.initial_done:
-            self.initial_done = True
-            self.owner.said_all(self)

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from bgp_ipvlan import errors, model
+from bgp_ipvlan.engines.embedded import sockets
 
 CHUNK = 1 << 16
 """Octets read from one neighbour per turn of the loop, so that none delays the others (D7)."""
@@ -28,6 +29,9 @@ class Receiver(Protocol):
     def disconnected(self, reason: str) -> None:
         """The connection is gone."""
 
+    def written(self) -> None:
+        """The socket has taken all there was to send."""
+
 
 class Connection(asyncio.BufferedProtocol):
     """One TCP connection.
@@ -41,6 +45,22 @@ class Connection(asyncio.BufferedProtocol):
         self._receiver: Receiver | None = None
         self._transport: asyncio.Transport | None = None
         self._gone = asyncio.Event()
+        self._total = 0
+        self.behind = False
+        """The socket has not taken all yet: the other side does not read fast enough."""
+
+    @property
+    def taken(self) -> int:
+        """Octets that the socket has taken so far."""
+        assert self._transport is not None
+        return self._total - self._transport.get_write_buffer_size()
+
+    @property
+    def socket(self) -> socket.socket:
+        """For options."""
+        assert self._transport is not None
+        found: socket.socket = self._transport.get_extra_info("socket")
+        return found
 
     @property
     def local(self) -> model.Address:
@@ -60,6 +80,8 @@ class Connection(asyncio.BufferedProtocol):
         """Asyncio's callback."""
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
+        # Told when anything stays behind, and again when nothing does.
+        transport.set_write_buffer_limits(high=0)
         if transport.get_extra_info("peername") is not None:
             self._receiver = self._accept(self)
         if self._receiver is None:
@@ -82,16 +104,33 @@ class Connection(asyncio.BufferedProtocol):
         if receiver is not None:
             receiver.disconnected(f"connection lost: {exc}" if exc else "connection closed by peer")
 
+    def pause_writing(self) -> None:
+        """Asyncio's callback."""
+        self.behind = True
+
+    def resume_writing(self) -> None:
+        """Asyncio's callback."""
+        self.behind = False
+        if self._receiver is not None:
+            self._receiver.written()
+
     def send(self, data: bytes) -> None:
         """Queue octets."""
         if data and self._transport is not None:
+            self._total += len(data)
             self._transport.write(data)
 
     def close(self) -> None:
-        """Close after what is queued has been sent. The receiver hears no more of it."""
+        """Close after what is queued has been sent. The receiver hears no more of it.
+
+        Where the other side does not read, that would be never: then at once.
+        """
         self._receiver = None
         if self._transport is not None:
-            self._transport.close()
+            if self.behind:
+                self._transport.abort()
+            else:
+                self._transport.close()
 
     async def finish(self, timeout: float) -> None:
         """Close so that the other side reads all that is queued, waiting at most `timeout` seconds.
@@ -115,17 +154,25 @@ class Connection(asyncio.BufferedProtocol):
 
 
 async def connect(
-    neighbor: model.NeighborConfig, accept: Callable[[Connection], Receiver | None]
+    neighbor: model.NeighborConfig,
+    accept: Callable[[Connection], Receiver | None],
+    *,
+    ebgp: bool,
 ) -> None:
     """Connect to a neighbour.
 
     Raises:
         OSError: it does not answer.
+        errors.EngineError: `password-unusable`.
     """
     loop = asyncio.get_running_loop()
     family = model.Family.of(neighbor.address).af
     sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
     try:
+        sockets.set_ttl(sock, neighbor, ebgp=ebgp)
+        if neighbor.password:
+            who = ipaddress.ip_network(neighbor.address)
+            sockets.set_password(sock, who, neighbor.password)
         if neighbor.local_address is not None:
             sock.bind((str(neighbor.local_address), 0))
         async with asyncio.timeout(_CONNECT_TIMEOUT):
@@ -136,27 +183,60 @@ async def connect(
         raise
 
 
-async def listen(
-    config: model.SpeakerConfig, accept: Callable[[Connection], Receiver | None]
-) -> list[asyncio.Server]:
-    """Listen on every configured address.
+class Listener:
+    """The listening sockets.
 
-    Raises:
-        errors.EngineError: `port-in-use`, `cannot-listen`.
+    Args:
+        config: where to listen.
+        accept: called with each connection that comes in.
     """
-    loop = asyncio.get_running_loop()
-    servers: list[asyncio.Server] = []
-    try:
-        for address in config.listen_addresses:
-            if _needless(address, config) and not _has_ipv6():
-                continue
-            sock = _bind(address, config.listen_port)
-            servers.append(await loop.create_server(lambda: Connection(accept), sock=sock))
-    except BaseException:
-        for server in servers:
+
+    def __init__(
+        self,
+        config: model.SpeakerConfig,
+        accept: Callable[[Connection], Receiver | None],
+    ) -> None:
+        self._config = config
+        self._accept = accept
+        self._servers: list[tuple[socket.socket, asyncio.Server]] = []
+
+    @property
+    def listening(self) -> bool:
+        """Whether it does."""
+        return bool(self._servers)
+
+    async def start(self, *, six: bool) -> None:
+        """Listen on every configured address.
+
+        Args:
+            six: whether there is an IPv6 neighbour: else not to have IPv6 is no error.
+
+        Raises:
+            errors.EngineError: `port-in-use`, `cannot-listen`.
+        """
+        loop = asyncio.get_running_loop()
+        try:
+            for address in self._config.listen_addresses:
+                if address.version == 6 and address.is_unspecified and not (six or _has_ipv6()):
+                    continue
+                sock = _bind(address, self._config.listen_port)
+                server = await loop.create_server(lambda: Connection(self._accept), sock=sock)
+                self._servers.append((sock, server))
+        except BaseException:
+            self.close()
+            raise
+
+    def set_password(self, who: model.Prefix, password: str) -> None:
+        """TCP MD5 for connections from some addresses; see `sockets.set_password`."""
+        for sock, _ in self._servers:
+            if sock.family == model.Family.of(who).af:
+                sockets.set_password(sock, who, password)
+
+    def close(self) -> None:
+        """Listen no more."""
+        for _, server in self._servers:
             server.close()
-        raise
-    return servers
+        self._servers.clear()
 
 
 def _bind(address: model.Address, port: int) -> socket.socket:
@@ -166,6 +246,7 @@ def _bind(address: model.Address, port: int) -> socket.socket:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if address.version == 6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        sockets.send_far(sock)
         sock.bind((str(address), port))
         sock.listen(socket.SOMAXCONN)
     except OSError as error:
@@ -180,12 +261,6 @@ def _bind(address: model.Address, port: int) -> socket.socket:
             "cannot-listen", f"cannot listen on {address} port {port}: {error.strerror}"
         ) from None
     return sock
-
-
-def _needless(address: model.Address, config: model.SpeakerConfig) -> bool:
-    """The IPv6 wildcard without an IPv6 neighbour: not to have it is no error."""
-    six = any(neighbor.address.version == 6 for neighbor in config.neighbors)
-    return address.version == 6 and address.is_unspecified and not six
 
 
 def _has_ipv6() -> bool:

@@ -1,0 +1,98 @@
+"""When has a neighbour said all, and what of before its restart is forgotten when."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from bgp_ipvlan import model
+from bgp_ipvlan.bgp import capability
+
+STALE_TIME = 60.0
+"""Seconds after its return in which a neighbour must have sent End-of-RIB."""
+_QUIET = 3.0
+"""A neighbour that promises no End-of-RIB has said all when it was silent for so long."""
+
+
+class InitialTable:
+    """One neighbour's initial table, over all its sessions.
+
+    Args:
+        flush_stale: forget what is still marked in a family.
+        said_all: called once, when the first table is complete.
+    """
+
+    def __init__(
+        self,
+        *,
+        flush_stale: Callable[[model.Family], None],
+        said_all: Callable[[], None],
+    ) -> None:
+        self._flush_stale = flush_stale
+        self._said_all = said_all
+        self.complete = False
+        """It has been, once."""
+        self.ended: set[model.Family] = set()
+        """Families whose End-of-RIB came in this session."""
+        self._awaited: frozenset[model.Family] = frozenset()
+        self._promised = False
+        self._stale_timer: asyncio.TimerHandle | None = None
+        self._quiet_timer: asyncio.TimerHandle | None = None
+
+    def begin(self, agreed: capability.Agreed) -> None:
+        """A session is up."""
+        self.ended.clear()
+        self._awaited = agreed.families
+        self._promised = agreed.restart is not None
+        kept = agreed.restart.families if agreed.restart else {}
+        for family in model.Family:
+            # RFC 4724 section 4.2: it did not keep its routes over the restart.
+            if not kept.get(family):
+                self._flush_stale(family)
+        self.hold_stale(STALE_TIME)
+        self.heard()
+
+    def end_of_rib(self, family: model.Family) -> None:
+        """The neighbour has sent a whole family, at first or after a refresh."""
+        self.ended.add(family)
+        self._flush_stale(family)
+        if self.ended >= self._awaited:
+            self.finish()
+
+    def heard(self) -> None:
+        """Something came: where no End-of-RIB is promised, wait for silence."""
+        if self.complete or self._promised:
+            return
+        if self._quiet_timer is not None:
+            self._quiet_timer.cancel()
+        self._quiet_timer = asyncio.get_running_loop().call_later(_QUIET, self.finish)
+
+    def finish(self) -> None:
+        """It has said all, or never will."""
+        if not self.complete:
+            self.complete = True
+            self._said_all()
+
+    def lost(self, keep_seconds: float) -> None:
+        """The session is over; stale routes are kept for so long."""
+        if self._quiet_timer is not None:
+            self._quiet_timer.cancel()
+        if keep_seconds:
+            self.hold_stale(keep_seconds)
+
+    def hold_stale(self, seconds: float) -> None:
+        """Forget what is marked stale by then."""
+        if self._stale_timer is not None:
+            self._stale_timer.cancel()
+        self._stale_timer = asyncio.get_running_loop().call_later(seconds, self._stale_over)
+
+    def stop(self) -> None:
+        """Time matters no more."""
+        for timer in (self._stale_timer, self._quiet_timer):
+            if timer is not None:
+                timer.cancel()
+
+    def _stale_over(self) -> None:
+        self._stale_timer = None
+        for family in model.Family:
+            self._flush_stale(family)

@@ -1,0 +1,157 @@
+"""One connection with its session: bytes between them, and the timers of both."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from typing import Protocol
+
+from bgp_ipvlan import model
+from bgp_ipvlan.bgp import capability, session
+from bgp_ipvlan.engines.embedded import outbox, transport
+
+
+class Owner(Protocol):
+    """Whose connection it is."""
+
+    config: model.NeighborConfig
+    local: model.SpeakerConfig
+
+    def on_event(self, link: Link, event: session.Event) -> None:
+        """The session tells something."""
+
+
+class Link:
+    """See the module.
+
+    Args:
+        owner: the neighbour.
+        connection: the TCP side.
+        outgoing: we made it.
+        restart: our graceful restart capability.
+        table: everything we announce.
+    """
+
+    def __init__(
+        self,
+        owner: Owner,
+        connection: transport.Connection,
+        *,
+        outgoing: bool,
+        restart: capability.GracefulRestart | None,
+        table: outbox.Table,
+    ) -> None:
+        self.outgoing = outgoing
+        self.connection = connection
+        self._owner = owner
+        self._loop = asyncio.get_running_loop()
+        self._timer: asyncio.TimerHandle | None = None
+        self._send_timer: asyncio.TimerHandle | None = None
+        self.session = session.Session(
+            owner.local,
+            owner.config,
+            restart=restart,
+            now=self._loop.time(),
+            address=connection.local,
+        )
+        self.outbox = outbox.Outbox(self.session, table)
+        self.since = self._loop.time()
+        self.idle = asyncio.Event()
+        """Nothing is due, and the socket has taken all."""
+        self.flush()
+
+    # --- transport.Receiver -----------------------------------------------------------
+
+    def received(self, data: bytes) -> None:
+        """Octets came."""
+        self._tell(self.session.receive(data, self._loop.time()))
+
+    def disconnected(self, reason: str) -> None:
+        """The connection is gone."""
+        if not self.session.closed:
+            self._owner.on_event(self, self.session.lost(reason))
+        self.drop()
+
+    def written(self) -> None:
+        """The socket has taken all: now what was held back meanwhile."""
+        self._stop_send_timer()
+        self.flush()
+
+    # --- sending ------------------------------------------------------------------------
+
+    def flush(self) -> None:
+        """Send what there is to say, unless the socket is behind; see when to wake up next."""
+        established = self.session.state is model.SessionState.ESTABLISHED
+        if established and not self.connection.behind and not self.outbox.empty:
+            self.outbox.send()
+        self.connection.send(self.session.take())
+        if self.session.closed:
+            self.drop()
+            return
+        if self.connection.behind or not self.outbox.empty:
+            self.idle.clear()
+        else:
+            self.idle.set()
+        if self.connection.behind and self._send_timer is None:
+            self._watch_socket()
+        self._wake_at(self.session.deadline)
+
+    def _wake_at(self, deadline: float) -> None:
+        # Each message moves the deadline later: wake early and look again, rather than set a
+        # timer anew for each. Sooner it moves once, when the OPEN has brought the hold time.
+        if self._timer is not None and self._timer.when() > deadline:
+            self._timer.cancel()
+            self._timer = None
+        if self._timer is None and deadline != float("inf"):
+            self._timer = self._loop.call_at(deadline, self._tick)
+
+    def _tick(self) -> None:
+        self._timer = None
+        self._tell(self.session.tick(self._loop.time()))
+
+    def _tell(self, events: Iterable[session.Event]) -> None:
+        for event in events:
+            self._owner.on_event(self, event)
+            if self.session.closed:
+                break  # also where we ended it over this event: the rest of the data is void
+        self.flush()
+
+    def _watch_socket(self) -> None:
+        """RFC 9687: a neighbour may not keep us from sending for ever."""
+        if self.session.hold_time:
+            seconds = max(self._owner.local.send_hold_time, 2 * self.session.hold_time)
+            taken = self.connection.taken
+            self._send_timer = self._loop.call_later(seconds, self._send_hold, taken)
+
+    def _send_hold(self, taken: int) -> None:
+        self._send_timer = None
+        if self.connection.taken > taken:
+            self._watch_socket()
+            return
+        self._owner.on_event(self, self.session.send_hold_expired())
+        self.drop()
+
+    # --- the end ------------------------------------------------------------------------
+
+    def end(self, closed: session.Closed) -> None:
+        """Our side ends it: `closed` is what the session said to that."""
+        self._owner.on_event(self, closed)
+        self.flush()
+
+    def drop(self) -> None:
+        """Close without another word."""
+        self.stop_timers()
+        self.idle.set()
+        self.connection.close()
+
+    def stop_timers(self) -> None:
+        """Hold and keepalive matter no more."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._stop_send_timer()
+
+    def _stop_send_timer(self) -> None:
+        if self._send_timer is not None:
+            self._send_timer.cancel()
+            self._send_timer = None
