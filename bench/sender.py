@@ -1,0 +1,189 @@
+"""The sender, a program of its own: brings sessions up and writes what was packed before.
+
+It must never be the limit, so it does nothing but write, and reads no further than it must.
+What happened stands on its output, one JSON line each, in seconds of the machine's monotonic
+clock; SIGTERM ends it.
+
+    connecting   the first connection is about to be made
+    first        the first UPDATE is about to be written
+    answered     (with --refresh) every ROUTE-REFRESH sent behind a table has its answer
+    burst        (with --burst-every) one more burst is about to be written
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import ipaddress
+import itertools
+import json
+import signal
+import time
+
+from bench import wire
+
+HOLD_TIME = 180
+"""Seconds. No round is as long, so that no KEEPALIVE but the first is ever due."""
+_RETRY = 0.02
+
+
+def say(event: str, **values: object) -> None:
+    """One line, at once, with the time."""
+    print(json.dumps({"event": event, "time": time.monotonic(), **values}), flush=True)
+
+
+class Session(asyncio.Protocol):
+    """One session: up to Established, then the table.
+
+    Args:
+        sender: the program.
+        table: all the UPDATEs.
+        address: its own, also its router id.
+    """
+
+    def __init__(self, sender: Sender, table: bytes, address: ipaddress.IPv4Address) -> None:
+        self.over: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self.transport: asyncio.Transport
+        self.up = False
+        self._sender = sender
+        self._table = table
+        self._address = address
+        self._buffer = bytearray()
+        self._updates = 0
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Asyncio's callback."""
+        assert isinstance(transport, asyncio.Transport)
+        self.transport = transport
+        transport.write(wire.opening(self._sender.local_as, self._address, HOLD_TIME))
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Asyncio's callback."""
+        if not self.over.done():
+            self.over.set_result(str(exc or "closed by the receiver"))
+
+    def data_received(self, data: bytes) -> None:
+        """Asyncio's callback."""
+        self._buffer += data
+        for kind, body in wire.messages(self._buffer):
+            self._message(kind, body)
+
+    def _message(self, kind: int, body: bytes) -> None:
+        if kind == wire.OPEN:
+            self.transport.write(wire.message(wire.KEEPALIVE))
+        elif kind == wire.KEEPALIVE and not self.up:
+            self.up = True
+            if not self._sender.settle:
+                self._send()
+        elif kind == wire.UPDATE and wire.announces(body):
+            # The receiver has one prefix of its own. That it tells of it shows that it is
+            # ready; that it tells again, after our request, how far it has come.
+            self._updates += 1
+            if self._updates == 1 and self._sender.settle:
+                self._send()
+            elif self._updates == 2:
+                self._sender.answered()
+        elif kind == wire.NOTIFICATION:
+            self.connection_lost(ConnectionError(f"NOTIFICATION {body[0]}/{body[1]}"))
+
+    def _send(self) -> None:
+        self._sender.sending(self)
+        self.transport.write(self._table + (wire.refresh() if self._sender.refresh else b""))
+
+
+class Sender:
+    """All sessions of the program."""
+
+    def __init__(self, arguments: argparse.Namespace) -> None:
+        self.local_as: int = arguments.local_as
+        self.refresh: bool = arguments.refresh
+        self.settle: bool = arguments.settle
+        self._receiver = str(arguments.receiver)
+        self._unanswered: int = arguments.sessions
+        self._started: asyncio.Future[Session] | None = None
+        self._interval: float = arguments.burst_every
+        routes = arguments.routes
+        self._tables = {
+            address: wire.table(number * routes, routes, address)
+            for number, address in enumerate(
+                arguments.address + number for number in range(arguments.sessions)
+            )
+        }
+        self._bursts = [
+            wire.table(0, routes, arguments.address, med=med) for med in (1, 2) if self._interval
+        ]
+
+    def sending(self, session: Session) -> None:
+        """The first one says when."""
+        assert self._started is not None
+        if not self._started.done():
+            self._started.set_result(session)
+            say("first")
+
+    def answered(self) -> None:
+        """The last one says when."""
+        self._unanswered -= 1
+        if not self._unanswered:
+            say("answered")
+
+    async def run(self) -> None:
+        """Until a session ends, which none should."""
+        self._started = asyncio.get_running_loop().create_future()
+        say("connecting")
+        async with asyncio.TaskGroup() as group:
+            for address, table in self._tables.items():
+                group.create_task(self._keep(address, table))
+            if self._interval:
+                await self._burst(await self._started)
+
+    async def _keep(self, address: ipaddress.IPv4Address, table: bytes) -> None:
+        while True:
+            session = await self._connect(address, table)
+            reason = await session.over
+            if session.up:
+                raise ConnectionError(f"the session of {address} ended: {reason}")
+            await asyncio.sleep(_RETRY)
+
+    async def _connect(self, address: ipaddress.IPv4Address, table: bytes) -> Session:
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                _, session = await loop.create_connection(
+                    lambda: Session(self, table, address),
+                    self._receiver,
+                    179,
+                    local_addr=(str(address), 0),
+                )
+                return session
+            except OSError:
+                # It does not listen yet.
+                await asyncio.sleep(_RETRY)
+
+    async def _burst(self, session: Session) -> None:
+        """The same prefixes with other attributes, again and again."""
+        for table in itertools.cycle(self._bursts):
+            await asyncio.sleep(self._interval)
+            # Bursts, not a flood: a receiver that is still busy with the last one gets no other.
+            if not session.transport.get_write_buffer_size():
+                say("burst")
+                session.transport.write(table)
+
+
+def main() -> None:
+    """Read the command line and go on until SIGTERM."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--as", type=int, required=True, dest="local_as")
+    parser.add_argument("--receiver", type=ipaddress.IPv4Address, required=True)
+    parser.add_argument("--address", type=ipaddress.IPv4Address, required=True, help="the first")
+    parser.add_argument("--sessions", type=int, default=1)
+    parser.add_argument("--routes", type=int, required=True, help="of each session")
+    parser.add_argument("--settle", action="store_true", help="wait for its first UPDATE")
+    parser.add_argument("--refresh", action="store_true")
+    parser.add_argument("--burst-every", type=float, default=0.0, help="seconds")
+    arguments = parser.parse_args()
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    asyncio.run(Sender(arguments).run())
+
+
+if __name__ == "__main__":
+    main()

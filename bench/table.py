@@ -1,0 +1,56 @@
+"""How results and progress look to a person."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.table import Table
+
+from bench import measure
+
+_CAPTION = "n× behind a figure: how often as long, or as much, as ours in the same run"
+
+
+def table(results: Sequence[measure.Result], contenders: Sequence[str], *, rounds: int) -> Table:
+    """All rows."""
+    shown = Table(title=f"{rounds} interleaved rounds", caption=_CAPTION)
+    for name in ("case", "measure", "goal"):
+        shown.add_column(name, no_wrap=name != "measure")
+    for name in contenders:
+        shown.add_column(name, justify="right", no_wrap=True)
+    for result in results:
+        for number, one in enumerate(result.case.measures):
+            shown.add_row(
+                "" if number else result.case.name,
+                one.title,
+                "" if one.goal is None else f"< {one.goal:g} {one.unit}",
+                *(cell(result, one, contender, rounds) for contender in contenders),
+            )
+        shown.add_section()
+    return shown
+
+
+def cell(result: measure.Result, one: measure.Measure, contender: str, rounds: int) -> str:
+    """A figure with its unit and the ratio to ours, and how many rounds if fewer than wanted."""
+    if contender in result.failures:
+        return "failed"
+    value = result.value(one, contender)
+    if value is None:
+        return ""
+    figure = f"{_number(value)} {one.unit}"
+    if contender == measure.OURS:
+        return f"[bold red]{figure}[/]" if result.missed(one) else f"[bold]{figure}[/]"
+    ratio = result.ratio(one, contender)
+    few = result.rounds[contender]
+    return " ".join(
+        (
+            figure,
+            *([f"{ratio:#.2g}×".replace(".×", "×")] if ratio is not None else ()),
+            *([f"({few} of {rounds})"] if few < rounds else ()),
+        )
+    )
+
+
+def _number(value: float) -> str:
+    """Three digits, or all of those before the point."""
+    return f"{value:.0f}" if value >= 100 else f"{value:#.3g}"
