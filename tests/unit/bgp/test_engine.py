@@ -99,7 +99,7 @@ async def test_stop_with_withdraw_ends_with_cease(pair: tuple[Speaker, Speaker])
     await until(lambda: not b.seen.has(PREFIX), "route gone")
     await until(lambda: len(b.seen.states) == 2, "session down")
 
-    assert b.seen.details[-1] == "received NOTIFICATION Cease, administrative shutdown"
+    assert b.seen.details[-1] == "received NOTIFICATION Cease, administrative shutdown (hard reset)"
     assert b.engine.neighbors()[0].stale == 0
 
 

@@ -64,6 +64,18 @@ HOP = attribute(3, bytes((192, 0, 2, 2)))
 GOOD = ORIGIN + PATH + HOP
 
 
+def common(path: tuple[int, ...], *, four_octet_as: bool = True) -> bytes:
+    """The least an announcement carries, without its next hop."""
+    return attributes.encode_common(
+        as_path=path,
+        four_octet_as=four_octet_as,
+        med=None,
+        local_pref=None,
+        communities=(),
+        large_communities=(),
+    )
+
+
 def an_update(attrs: bytes, nlri: bytes = PREFIX, withdrawn: bytes = b"") -> bytes:
     """A whole UPDATE."""
     body = struct.pack("!H", len(withdrawn)) + withdrawn + struct.pack("!H", len(attrs))
@@ -89,7 +101,7 @@ def test_header_error(data: bytes, expected: tuple[int, int, bytes]) -> None:
     (event,) = one.receive(data, 0.0)
 
     assert isinstance(event, session.Closed)
-    assert not event.silent
+    assert not event.graceful
     assert code_of(one) == expected
     assert one.closed
 
@@ -244,11 +256,11 @@ def test_update_that_ends_the_session(data: bytes, expected: tuple[int, int]) ->
         (GOOD + attribute(32, b"12345", 0xC0), "LARGE_COMMUNITY is malformed"),
         (GOOD + bytes((0x40, 6, 9)), "attribute 6 is cut off"),
         (GOOD + bytes((0x40,)), "cut off"),
-        (ORIGIN + PATH + attribute(3, bytes(4)), "no host's address"),
-        (ORIGIN + PATH + attribute(3, bytes((127, 0, 0, 1))), "no host's address"),
-        (ORIGIN + PATH + attribute(3, bytes((224, 0, 0, 5))), "no host's address"),
-        (ORIGIN + PATH + attribute(3, b"\xff" * 4), "no host's address"),
-        (ORIGIN + PATH + attribute(3, ADDRESS.packed), "our own address"),
+        (GOOD + attribute(16, b"1234567", 0xC0), "EXTENDED_COMMUNITIES is malformed"),
+        (
+            ORIGIN + attribute(2, b"\3\1" + bytes((0, 0, 0, 1))) + HOP,
+            "AS_PATH has a confederation's segment",
+        ),
     ],
 )
 def test_update_treated_as_withdraw(attrs: bytes, problem: str) -> None:
@@ -287,25 +299,64 @@ def test_attribute_discarded(extra: bytes) -> None:
     assert (event.path.origin, event.path.local_pref, event.problem) == (0, 100, "")
 
 
-@pytest.mark.parametrize("number", [64512, 64513])
-def test_own_as_in_path(number: int) -> None:
-    """RFC 4271 section 9.1.2: our own AS in AS_PATH is a loop, no fault, and no route."""
+@pytest.mark.parametrize(
+    ("hop", "reason"),
+    [
+        (bytes(4), "nexthop-martian"),
+        (bytes((127, 0, 0, 1)), "nexthop-martian"),
+        (bytes((224, 0, 0, 5)), "nexthop-martian"),
+        (b"\xff" * 4, "nexthop-martian"),
+        (ADDRESS.packed, "nexthop-own"),
+        (bytes((192, 0, 2, 9)), ""),
+    ],
+)
+def test_next_hop_of_nobody(hop: bytes, reason: str) -> None:
+    """RFC 4271 section 6.3: the path is kept with its reason, and takes no part; the session stays."""
     one = established()
-    path = attribute(2, struct.pack("!BBII", 2, 2, 64513, number))
+    (event,) = one.receive(an_update(ORIGIN + PATH + attribute(3, hop)), 1.0)
+
+    assert isinstance(event, session.Learned)
+    assert (event.prefixes, event.refused) == ([PREFIX], reason)
+    assert event.path is not None
+    assert one.take() == b""
+
+
+@pytest.mark.parametrize(
+    ("numbers", "allowed", "reason"),
+    [
+        ((64513, 64514), 0, ""),
+        ((64513, 64512), 0, "as-loop"),
+        ((64513, 64512), 1, ""),
+        ((64513, 64512, 64512), 1, "as-loop"),
+        ((64513, 64512, 64512), 2, ""),
+    ],
+)
+def test_own_as_in_path(numbers: tuple[int, ...], allowed: int, reason: str) -> None:
+    """RFC 4271 section 9.1.2: our AS in AS_PATH is a loop, unless so often is allowed; no fault."""
+    one = established(dataclasses.replace(NEIGHBOR, allow_own_as=allowed))
+    path = attribute(2, struct.pack(f"!BB{len(numbers)}I", 2, len(numbers), *numbers))
     (event,) = one.receive(an_update(ORIGIN + path + HOP), 1.0)
 
     assert isinstance(event, session.Learned)
-    assert (event.path is None) == (number == 64512)
+    assert event.refused == reason
     assert event.problem == ""
 
 
-def test_own_reflected_route() -> None:
-    """RFC 4456 section 8: our own ORIGINATOR_ID is a loop."""
+@pytest.mark.parametrize(
+    ("extra", "reason"),
+    [
+        (attribute(9, LOCAL.router_id.packed, 0x80), "originator-loop"),
+        (attribute(10, bytes(4) + LOCAL.router_id.packed, 0x80), "cluster-loop"),
+        (attribute(10, bytes((0, 0, 0, 9)), 0x80), ""),
+    ],
+)
+def test_own_reflected_route(extra: bytes, reason: str) -> None:
+    """RFC 4456 section 8: our own ORIGINATOR_ID, or ours in CLUSTER_LIST, is a loop."""
     one = established(dataclasses.replace(NEIGHBOR, remote_as=64512))
-    originator = attribute(9, LOCAL.router_id.packed, 0x80)
-    (event,) = one.receive(an_update(ORIGIN + attribute(2, b"") + HOP + originator), 1.0)
+    (event,) = one.receive(an_update(ORIGIN + attribute(2, b"") + HOP + extra), 1.0)
 
-    assert event == session.Learned(V4, None, [PREFIX])
+    assert isinstance(event, session.Learned)
+    assert event.refused == reason
 
 
 def test_hold_time_expires() -> None:
@@ -318,7 +369,7 @@ def test_hold_time_expires() -> None:
     (event,) = one.tick(9.0)
 
     assert isinstance(event, session.Closed)
-    assert not event.silent
+    assert not event.graceful
     assert code_of(one) == (4, 0, b"")
 
 
@@ -394,7 +445,7 @@ def test_as_trans_both_ways() -> None:
 
     assert sent.my_as == capability.AS_TRANS
     assert capability.parse(sent.parameters).four_octet_as == wide
-    assert not one.four_octet_as
+    assert not one.agreed.four_octet_as
 
     path = attribute(2, struct.pack("!BBHH", 2, 2, 64513, 23456))
     real = attribute(17, struct.pack("!BBI", 2, 1, 4200000009), 0xC0)
@@ -405,8 +456,8 @@ def test_as_trans_both_ways() -> None:
     assert event.path.as_path == (64513, 4200000009)
     assert event.path.as_path_length == 2
 
-    ours = attributes.encode_as_path((wide,), four_octet_as=False)
-    (body,) = update.announce(V4, [PREFIX], next_hop=ADDRESS, common=ORIGIN + ours)
+    ours = common((wide,), four_octet_as=False)
+    (body,) = update.announce(V4, [PREFIX], next_hop=ADDRESS, common=ours)
     back = update.parse(body[19:], four_octet_as=False, ebgp=True)
 
     assert back.attributes.as_path == (wide,)

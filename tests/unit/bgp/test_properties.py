@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from bgp_ipvlan import model
 from bgp_ipvlan.bgp import attributes, capability, message, session, update
-from tests.unit.bgp.test_faults import GOOD, OPEN, an_update, begin, established
+from tests.unit.bgp.test_faults import GOOD, OPEN, an_update, begin, common, established
 
 V4, V6 = model.Family.IPV4, model.Family.IPV6
 u32 = st.integers(0, 2**32 - 1)
@@ -73,14 +73,13 @@ def test_update_identity(table: tuple[model.Family, list[model.Nlri]], data: st.
     size = 4 if family is V4 else 16
     hop = ipaddress.ip_address(data.draw(st.binary(min_size=size, max_size=size)))
     path = tuple(data.draw(st.lists(st.integers(1, 2**32 - 1), max_size=60)))
-    common = attributes.encode(attributes.ORIGIN, b"\0", attributes.TRANSITIVE)
-    common += attributes.encode_as_path(path, four_octet_as=True)
-    sent = list(update.announce(family, prefixes, next_hop=hop, common=common))
+    sent = list(update.announce(family, prefixes, next_hop=hop, common=common(path)))
     back = [update.parse(one[19:], four_octet_as=True, ebgp=True) for one in sent]
 
-    assert [key for one in back for key in one.announced[family]] == prefixes
+    announced = [block for one in back for block in one.announced]
+    assert [key for block in announced for key in block.prefixes] == prefixes
     assert {one.attributes.as_path for one in back} <= {path}
-    assert {one.next_hops[family] for one in back} <= {hop}
+    assert {(block.family, block.next_hop) for block in announced} <= {(family, hop)}
     assert not any(one.withdrawn or one.attributes.problem for one in back)
 
     gone = [
@@ -88,7 +87,8 @@ def test_update_identity(table: tuple[model.Family, list[model.Nlri]], data: st.
         for one in update.withdraw(family, prefixes)
     ]
 
-    assert [key for one in gone for key in one.withdrawn[family]] == prefixes
+    withdrawn = [block for one in gone for block in one.withdrawn]
+    assert [key for block in withdrawn for key in block.prefixes] == prefixes
 
 
 @hypothesis.given(families, st.integers(2000, 3000))

@@ -23,25 +23,29 @@ class Ear:
     def disconnected(self, reason: str) -> None:
         """Nothing to do."""
 
+    def written(self) -> None:
+        """Nothing to do."""
+
 
 async def _accepted(
     speaker: Speaker,
-) -> tuple[list[asyncio.Server], socket.socket, transport.Connection]:
+) -> tuple[transport.Listener, socket.socket, transport.Connection]:
     found: list[transport.Connection] = []
 
     def accept(connection: transport.Connection) -> transport.Receiver:
         found.append(connection)
         return Ear()
 
-    servers = await transport.listen(speaker.config(), accept)
+    listener = transport.Listener(speaker.config(), accept)
+    await listener.start(six=False)
     client = socket.create_connection((str(speaker.address), speaker.port))
     await until(lambda: found, "the connection to be accepted")
-    return servers, client, found[0]
+    return listener, client, found[0]
 
 
 async def test_finish_survives_a_reset() -> None:
     """A neighbour that resets just then does not keep the others from hearing our Cease."""
-    servers, client, connection = await _accepted(Speaker(1, 65001, free_port()))
+    listener, client, connection = await _accepted(Speaker(1, 65001, free_port()))
     try:
         # Linger 0 makes close a reset, and on loopback it is there when close returns: before
         # the loop can have read it.
@@ -50,13 +54,12 @@ async def test_finish_survives_a_reset() -> None:
         await connection.finish(5)
         await until(connection._gone.is_set, "the connection to be gone")
     finally:
-        for server in servers:
-            server.close()
+        listener.close()
 
 
 async def test_finish_delivers_although_much_lies_unread() -> None:
     """What we said last arrives, although the neighbour had octets under way to us."""
-    servers, client, connection = await _accepted(Speaker(1, 65001, free_port()))
+    listener, client, connection = await _accepted(Speaker(1, 65001, free_port()))
     try:
         client.sendall(b"." * 100_000)
         connection.send(b"the last word")
@@ -70,7 +73,6 @@ async def test_finish_delivers_although_much_lies_unread() -> None:
         await closing
     finally:
         client.close()
-        for server in servers:
-            server.close()
+        listener.close()
 
     assert heard == b"the last word"

@@ -122,8 +122,8 @@ async def test_restart_bits(preserved: bool) -> None:
         await near.engine.stop(withdraw=False)
 
     assert first == capability.GracefulRestart(
-        restarted=True, time=30, families=dict.fromkeys(model.Family, preserved)
+        restarted=True, notification=True, time=30, families=dict.fromkeys(model.Family, preserved)
     )
     assert second == capability.GracefulRestart(
-        restarted=False, time=30, families=dict.fromkeys(model.Family, True)
+        restarted=False, notification=True, time=30, families=dict.fromkeys(model.Family, True)
     )
