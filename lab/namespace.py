@@ -224,12 +224,14 @@ class Lab:
 
     def __init__(self, *, keep_logs: bool = False) -> None:
         sweep()
-        self.directory = Path(tempfile.mkdtemp(prefix=PREFIX))
+        # Under another name until it is locked: else a lab that starts now could sweep it away.
+        fresh = Path(tempfile.mkdtemp(prefix="new-" + PREFIX))
         # mkdtemp makes it 0700, but daemons that drop root (bird, frr) must reach theirs below.
-        self.directory.chmod(0o755)
+        fresh.chmod(0o755)
+        self._lock = own(fresh)
+        self.directory = fresh.rename(fresh.with_name(fresh.name.removeprefix("new-")))
         self.keep_logs = keep_logs
         self.hosts: dict[str, Host] = {}
-        self._lock = own(self.directory)
 
     def __enter__(self) -> Self:
         return self
