@@ -6,6 +6,7 @@ import asyncio
 import ipaddress
 import socket
 from collections.abc import Callable
+from typing import Any
 
 from bgp_ipvlan import model
 from bgp_ipvlan.engines import embedded
@@ -53,7 +54,7 @@ class Recorder:
 class Speaker:
     """One speaker at 127.0.0.NUMBER, AS as given, with neighbours (number, AS)."""
 
-    def __init__(self, number: int, local_as: int, port: int, **changes: int | bool) -> None:
+    def __init__(self, number: int, local_as: int, port: int, **changes: Any) -> None:
         self.number, self.local_as, self.port = number, local_as, port
         self.changes = changes
         self.neighbors: list[model.NeighborConfig] = []
@@ -65,22 +66,19 @@ class Speaker:
         """Where it is."""
         return ipaddress.ip_address(f"127.0.0.{self.number}")
 
-    def knows(
-        self, other: Speaker, *, passive: bool = False, remote_as: int = 0, hold_time: int = 9
-    ) -> None:
+    def knows(self, other: Speaker, *, remote_as: int = 0, **more: Any) -> model.NeighborConfig:
         """Configure a neighbour."""
-        self.neighbors.append(
-            model.NeighborConfig(
-                address=other.address,
-                remote_as=remote_as or other.local_as,
-                port=self.port,
-                passive=passive,
-                hold_time=hold_time,
-                local_address=self.address,
-            )
+        found = model.NeighborConfig(
+            address=other.address,
+            remote_as=remote_as or other.local_as,
+            port=self.port,
+            local_address=self.address,
+            **more,
         )
+        self.neighbors.append(found)
+        return found
 
-    def config(self, **changes: int) -> model.SpeakerConfig:
+    def config(self, **changes: Any) -> model.SpeakerConfig:
         """All of it."""
         return model.SpeakerConfig(
             local_as=self.local_as,
@@ -88,11 +86,11 @@ class Speaker:
             neighbors=tuple(self.neighbors),
             listen_addresses=(self.address,),
             listen_port=self.port,
-            **changes,
+            **{**self.changes, **changes},
         )
 
     async def start(
-        self, *prefixes: model.Prefix, restarted: bool = False, preserved: bool = False, **more: int
+        self, *prefixes: model.Prefix, restarted: bool = False, preserved: bool = False, **more: Any
     ) -> None:
         """Start a new engine, as a new process would."""
         self.seen = Recorder()
@@ -100,14 +98,19 @@ class Speaker:
         self.engine.announce(map(self.announcement, prefixes))
         await self.engine.start(restarted=restarted, forwarding_preserved=preserved)
 
-    def announcement(self, prefix: model.Prefix) -> model.Announcement:
+    def announcement(self, prefix: model.Prefix, **more: Any) -> model.Announcement:
         """Of a prefix, with a next hop of its own."""
         hop = f"192.0.2.{self.number}" if prefix.version == 4 else f"2001:db8::{self.number}"
         return model.Announcement(
             prefix=prefix,
             next_hop=ipaddress.ip_address(hop),
             large_communities=((self.local_as, 179, 17900),),
+            **more,
         )
+
+    def about(self, other: Speaker) -> model.NeighborStatus:
+        """A neighbour as it is now."""
+        return next(n for n in self.engine.neighbors() if n.address == other.address)
 
     def established(self) -> bool:
         """All sessions are up."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import socket
 
 import pytest
 
@@ -44,16 +45,22 @@ class Wire:
         self.writer.write(b"".join(messages))
 
 
-def _opening(identifier: str) -> bytes:
+def opening(identifier: str) -> bytes:
+    """An OPEN with that identifier."""
     number = int(ipaddress.IPv4Address(identifier))
     return message.Open(
         my_as=65001, hold_time=90, identifier=number, parameters=PARAMETERS
     ).encode()
 
 
-async def _connect(to: Speaker, address: model.Address) -> Wire:
-    wire = await asyncio.open_connection(str(to.address), to.port, local_addr=(str(address), 0))
-    return Wire(*wire)
+async def connect(to: Speaker, address: model.Address, *, receive_buffer: int = 0) -> Wire:
+    """A connection from an address; with a small buffer it soon takes no more."""
+    sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+    if receive_buffer:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+    sock.bind((str(address), 0))
+    await asyncio.get_running_loop().sock_connect(sock, (str(to.address), to.port))
+    return Wire(*await asyncio.open_connection(sock=sock, limit=receive_buffer or 1 << 16))
 
 
 @pytest.mark.parametrize("first", ["theirs", "ours"])
@@ -75,10 +82,10 @@ async def test_collision(first: str, identifier: str, stays: str) -> None:
     try:
         async with asyncio.timeout(BOUND):
             wires["ours"] = await accepted.get()
-        wires["theirs"] = await _connect(near, far.address)
+        wires["theirs"] = await connect(near, far.address)
         for wire in wires.values():
             await wire.read_open()
-        wires[first].say(_opening(identifier))
+        wires[first].say(opening(identifier))
         loser = wires["theirs" if stays == "ours" else "ours"]
 
         kind, body = await loser.read()
@@ -87,7 +94,7 @@ async def test_collision(first: str, identifier: str, stays: str) -> None:
         assert (kind, body) == (message.NOTIFICATION, COLLISION)
 
         if first != stays:
-            wires[stays].say(_opening(identifier))
+            wires[stays].say(opening(identifier))
         wires[stays].say(KEEPALIVE)
         assert await wires[stays].read() == (message.KEEPALIVE, b"")
         await until(near.established, "the other to be established")
@@ -109,13 +116,13 @@ async def test_restart_bits(preserved: bool) -> None:
     near.knows(far, passive=True)
     await near.start(restarted=True, preserved=preserved)
     try:
-        wire = await _connect(near, far.address)
+        wire = await connect(near, far.address)
         first = (await wire.read_open()).graceful_restart
-        wire.say(_opening("10.0.0.1"), KEEPALIVE, update.end_of_rib(V4))
+        wire.say(opening("10.0.0.1"), KEEPALIVE, update.end_of_rib(V4))
         await until(lambda: near.seen.synced_count, "synced")
         wire.writer.close()
         await until(lambda: len(near.seen.states) == 2, "the session's end")
-        wire = await _connect(near, far.address)
+        wire = await connect(near, far.address)
         second = (await wire.read_open()).graceful_restart
         wire.writer.close()
     finally:
