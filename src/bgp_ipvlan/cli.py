@@ -140,20 +140,22 @@ def run(
     Every flag can be given as an environment variable too, for example
     BGP_IPVLAN_HOST_INTERFACE=eth1; several neighbours are separated by spaces.
     """
-    settings = config.build(
-        local_as=local_as,
-        router_id=router_id,
-        neighbors=neighbor or (),
-        mode=mode,
-        ipvlan_subnet=ipvlan_subnet,
-        gateway=gateway,
-        mtu=mtu,
-        accept=accept or (),
-        host_interface=host_interface,
-        plugin_socket=socket,
-        control_socket=control,
-        state_dir=state_dir,
-        debug=debug,
+    settings = config.load(
+        config.Flags(
+            local_as=local_as,
+            router_id=router_id,
+            neighbors=tuple(neighbor or ()),
+            mode=mode,
+            ipvlan_subnet=ipvlan_subnet,
+            gateway=gateway,
+            mtu=mtu,
+            accept=tuple(accept or ()),
+            host_interface=host_interface,
+            plugin_socket=socket,
+            control_socket=control,
+            state_dir=state_dir,
+            debug=debug,
+        )
     )
     from bgp_ipvlan import app as daemon
 

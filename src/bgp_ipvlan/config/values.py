@@ -1,0 +1,97 @@
+"""Small values out of text: a mistake is one line that names where it stands and what is right."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Callable, Iterable
+from typing import TypeVar
+
+from bgp_ipvlan import errors, model
+from bgp_ipvlan.bgp import policy
+
+_T = TypeVar("_T")
+
+AS_NUMBERS = range(1, 1 << 32)
+PORTS = range(1, 1 << 16)
+
+
+def wrong(where: str, value: object, expected: str) -> errors.ConfigError:
+    """The error for a value that cannot be, to be raised.
+
+    Args:
+        where: the flag, or file and key.
+        value: what stands there.
+        expected: what would be right.
+    """
+    return errors.ConfigError("bad-value", f"{where} {value}: expected {expected}")
+
+
+def number(where: str, value: int, valid: range, unit: str = "") -> int:
+    """Check that a number is in a range.
+
+    Raises:
+        errors.ConfigError: `bad-value`, as for all below.
+    """
+    if value not in valid:
+        raise wrong(where, value, f"{unit or 'a number'} from {valid[0]} to {valid[-1]}")
+    return value
+
+
+def address(where: str, text: str) -> model.Address:
+    """An IPv4 or IPv6 address."""
+    return parse(where, ipaddress.ip_address, text, "an address, for example 192.0.2.1")
+
+
+def prefix(where: str, text: str) -> model.Prefix:
+    """A prefix without host bits."""
+    return parse(where, ipaddress.ip_network, text, "a prefix, for example 10.1.1.0/24")
+
+
+def router_id(where: str, text: str) -> ipaddress.IPv4Address:
+    """A BGP identifier: any four octets but zero, written as an address (RFC 6286)."""
+    found = parse(where, ipaddress.IPv4Address, text, "an IPv4 address, for example 192.0.2.1")
+    if int(found) == 0:
+        raise wrong(where, text, "a BGP identifier other than 0.0.0.0")
+    return found
+
+
+def rules(where: str, texts: Iterable[str]) -> tuple[model.PrefixRule, ...]:
+    """Import rules, such as "10.0.0.0/8 le 32".
+
+    A rule begins at a word with a slash, so that any separation will do: an environment
+    variable comes to us cut at its spaces.
+    """
+    found: list[str] = []
+    for word in " ".join(texts).replace(",", " ").split():
+        if "/" in word or not found:
+            found.append(word)
+        else:
+            found[-1] += f" {word}"
+    try:
+        return tuple(map(policy.parse, found))
+    except ValueError as error:
+        raise errors.ConfigError("bad-value", f"{where}: {error}") from None
+
+
+def mode(where: str, text: str) -> model.Mode:
+    """An ipvlan mode that this version makes.
+
+    Raises:
+        errors.ConfigError: `bad-value`, `mode-unsupported`.
+    """
+    if text not in set(model.Mode):
+        raise wrong(where, text, "l3")
+    if text != model.Mode.L3:
+        raise errors.ConfigError(
+            "mode-unsupported", f"{where} {text}: this version makes ipvlan l3 links only; use l3"
+        )
+    return model.Mode(text)
+
+
+def parse(where: str, parser: Callable[[str], _T], text: str, expected: str) -> _T:
+    """Whatever `parser` makes of the text; its ValueError becomes ours."""
+    try:
+        return parser(text)
+    except ValueError as error:
+        detail = f" ({error})" if "host bits" in str(error) else ""
+        raise wrong(where, text, expected + detail) from None
