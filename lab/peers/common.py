@@ -8,17 +8,51 @@ from typing import Any, Protocol
 from lab import namespace, process
 
 
+class Unsupported(namespace.LabError):
+    """The daemon does not have what is asked of it; the message says what."""
+
+
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Neighbor:
     """A neighbour of the foreign speaker. Times in seconds."""
 
     address: str
+    """Either family: it is also that of the transport."""
     remote_as: int
     passive: bool = False
     hold_time: int = 9
     graceful_restart: bool = True
     restart_time: int = 30
     """What the daemon announces as its own restart time."""
+    local_address: str = ""
+    """The daemon's own end; empty leaves the choice to the kernel."""
+    password: str = ""
+    """TCP MD5 (RFC 2385); empty is none."""
+    ttl_security: bool = False
+    """GTSM (RFC 5082) for a neighbour on the same wire."""
+    multihop: int = 1
+    """Hops to an eBGP neighbour."""
+    add_path: bool = False
+    """Send all paths of each prefix, and take several (RFC 7911)."""
+    extended_next_hop: bool = False
+    """IPv4 prefixes with IPv6 next hops (RFC 8950)."""
+    extended_messages: bool = False
+    """RFC 8654, for daemons that offer it only when told to."""
+    max_prefixes: int = 0
+    """Per family; more end the session. 0 is no limit."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Originated:
+    """A prefix that a foreign speaker announces, with attributes of its own."""
+
+    prefix: str
+    next_hop: str = ""
+    """Empty is the daemon itself."""
+    communities: tuple[str, ...] = ()
+    """RFC 1997, each as "64513:1"."""
+    large_communities: tuple[str, ...] = ()
+    """RFC 8092, each as "64513:1:2"."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,14 +62,20 @@ class Speaker:
     local_as: int
     router_id: str
     neighbors: tuple[Neighbor, ...]
-    originate: tuple[str, ...] = ()
-    """Prefixes announced from the start, either family."""
+    originate: tuple[str | Originated, ...] = ()
+    """Announced from the start, either family, also many. A prefix that stands twice
+    has two paths, where the daemon can originate that."""
     ipv6: bool = False
     """Negotiate IPv6 unicast too."""
     install: bool = False
-    """Put learned routes into the kernel of its host (GoBGP cannot)."""
+    """Put learned routes into the kernel of its host (GoBGP and ExaBGP cannot)."""
     extra: str = ""
-    """Appended to the configuration (FRR: inside `router bgp`; BIRD and GoBGP: at top level)."""
+    """Appended to the configuration (FRR: inside `router bgp`; the others: at top level)."""
+
+    @property
+    def originated(self) -> list[Originated]:
+        """`originate`, all of one type."""
+        return [originated(one) for one in self.originate]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -49,35 +89,81 @@ class Learned:
     """Kept over our restart."""
     raw: Any
     """The tool's whole answer: text of birdc, JSON of the others."""
+    communities: frozenset[str] = frozenset()
+    """RFC 1997, each as "64512:1"."""
+    large_communities: frozenset[str] = frozenset()
+    """RFC 8092, each as "64512:1:2"."""
+    med: int | None = None
+    local_pref: int | None = None
 
 
 class Peer(Protocol):
-    """What the three have in common."""
+    """What they have in common. Addresses are those of the daemon's neighbours."""
 
     host: namespace.Host
     speaker: Speaker
     process: process.Process
 
-    def start(self) -> None:
-        """Start it and wait until its tool answers."""
+    def start(self, *, restarting: bool = False) -> None:
+        """Start it and wait until its tool answers.
+
+        Args:
+            restarting: it comes back after `kill`, for the daemons that want to be told.
+        """
 
     def established(self, address: str) -> bool:
         """Whether the session with that neighbour is up."""
 
     def learned(self, prefix: str) -> Learned | None:
-        """The best path it has for a prefix, however learned, or None."""
+        """The best path it has for a prefix, if it came from a neighbour."""
 
-    def announce(self, prefix: str) -> None:
+    def count(self, address: str, family: str) -> int:
+        """How many prefixes of a family ("ipv4", "ipv6") it has from a neighbour."""
+
+    def capabilities(self, address: str) -> frozenset[str]:
+        """What the neighbour's OPEN offered, as far as the daemon shows it.
+
+        In the words of the registry: `4-octet-as`, `route-refresh`, `enhanced-route-refresh`,
+        `extended-message`, `extended-next-hop`, `add-path`, `graceful-restart`.
+        """
+
+    def updates(self, address: str) -> int:
+        """How many routes or UPDATEs it has had from a neighbour, as it counts: grows with each."""
+
+    def notification(self, address: str) -> str:
+        """The last error between it and the neighbour in the daemon's words, empty if none."""
+
+    def announce(self, prefix: str | Originated) -> None:
         """Originate one more prefix."""
 
     def withdraw(self, prefix: str) -> None:
         """Take it back."""
+
+    def refresh(self, address: str) -> None:
+        """Ask a neighbour for its routes again: ROUTE-REFRESH (RFC 2918).
+
+        Raises:
+            Unsupported: the daemon never asks.
+        """
+
+    def reset(self, address: str) -> None:
+        """End the session with a neighbour; it comes back by itself."""
 
     def stop(self) -> None:
         """End it in good order (it may say Cease)."""
 
     def kill(self) -> None:
         """SIGKILL: the kernel closes its sockets, nobody says Cease."""
+
+
+def originated(one: str | Originated) -> Originated:
+    """A plain prefix is one without attributes."""
+    return one if isinstance(one, Originated) else Originated(prefix=one)
+
+
+def family(prefix: str) -> str:
+    """The family of a prefix or an address, as most of the tools spell it."""
+    return "ipv6" if ":" in prefix else "ipv4"
 
 
 def wait_established(peer: Peer, address: str, *, timeout: float = 30.0) -> None:
@@ -103,6 +189,9 @@ def wait_forgotten(peer: Peer, prefix: str, *, timeout: float = 30.0) -> None:
     namespace.wait_until(lambda: peer.learned(prefix) is None, what, timeout=timeout)
 
 
-def family(prefix: str) -> str:
-    """The family's name as all three tools spell it."""
-    return "ipv6" if ":" in prefix else "ipv4"
+def wait_count(
+    peer: Peer, address: str, family: str, number: int, *, timeout: float = 30.0
+) -> None:
+    """Wait until the foreign side has so many prefixes of a neighbour."""
+    what = f"{type(peer).__name__} on {peer.host.name} to have {number} {family} prefixes"
+    namespace.wait_until(lambda: peer.count(address, family) == number, what, timeout=timeout)

@@ -1,0 +1,188 @@
+"""OpenBGPD on a lab host."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+from collections.abc import Iterator
+from typing import Any
+
+from lab import namespace, process
+from lab.peers import common
+
+_DIRECTORY = "/run/openbgpd"
+"""For its control socket."""
+_NAMES = {
+    "as4byte": "4-octet-as",
+    "refresh": "route-refresh",
+    "enhanced_refresh": "enhanced-route-refresh",
+    "add-path": "add-path",
+    "graceful_restart": "graceful-restart",
+}
+"""bgpctl's keys for capabilities, and the registry's names. It shows no others."""
+
+
+class OpenBgpd:
+    """OpenBGPD 7.7. Witness: bgpctl.
+
+    Of graceful restart it has the helper's side only: its own routes end with it. Its own
+    next hop for IPv6 prefixes on an IPv4 session is ::1, so tell it another.
+    """
+
+    def __init__(self, host: namespace.Host, speaker: common.Speaker) -> None:
+        for neighbor in speaker.neighbors:
+            if neighbor.extended_messages:
+                raise common.Unsupported("OpenBGPD 7.7 has no extended messages")
+            if neighbor.extended_next_hop:
+                raise common.Unsupported("OpenBGPD 7.7 has no RFC 8950")
+        if len({one.prefix for one in speaker.originated}) < len(speaker.originate):
+            raise common.Unsupported("OpenBGPD originates one path per prefix")
+        self.host = host
+        self.speaker = speaker
+        self.process: process.Process
+
+    def start(self, *, restarting: bool = False) -> None:  # noqa: ARG002 - it cannot say so
+        """Start it and wait until bgpctl shows the neighbours."""
+        config = self.host.directory / "bgpd.conf"
+        config.write_text("".join(f"{line}\n" for line in self._lines()))
+        # It refuses a file that others may read: there may be passwords in it.
+        config.chmod(0o600)
+        self.host.run("install", "-d", "-m", "755", _DIRECTORY)
+        self.process = self.host.start("/usr/sbin/bgpd", "-d", "-v", "-f", config, log="bgpd.log")
+        namespace.wait_until(lambda: self.ctl("show", "neighbor")["neighbors"], "bgpctl to answer")
+
+    def ctl(self, *words: str) -> Any:
+        """One bgpctl command; its JSON, or None where it prints none.
+
+        Raises:
+            namespace.LabError: it fails.
+        """
+        output = self.host.run("bgpctl", "-j", *words).stdout
+        return json.loads(output) if output.startswith("{") else None
+
+    def established(self, address: str) -> bool:
+        """Whether the session with that neighbour is up."""
+        return bool(self._shown(address)["state"] == "Established")
+
+    def learned(self, prefix: str) -> common.Learned | None:
+        """The best path learned from a neighbour."""
+        for path in self.ctl("show", "rib", "detail", prefix).get("rib", ()):
+            if not path.get("best") or path.get("announced") or path["prefix"] != prefix:
+                continue
+            return common.Learned(
+                prefix,
+                path["exit_nexthop"],
+                tuple(map(int, path["aspath"].split())),
+                bool(path.get("stale")),
+                path,
+                frozenset(path.get("communities", ())),
+                frozenset(path.get("large_communities", ())),
+                path["metric"],
+                path["localpref"],
+            )
+        return None
+
+    def count(self, address: str, family: str) -> int:
+        """Prefixes of the neighbour in Loc-RIB."""
+        name = {"ipv4": "inet", "ipv6": "inet6"}[family]
+        return len(self.ctl("show", "rib", "neighbor", address, name).get("rib", ()))
+
+    def capabilities(self, address: str) -> frozenset[str]:
+        """The neighbour's, of the session."""
+        remote = self._shown(address).get("session", {}).get("remote", {})
+        shown = remote.get("capabilities", {})
+        return frozenset(name for key, name in _NAMES.items() if shown.get(key))
+
+    def updates(self, address: str) -> int:
+        """Prefixes that came in UPDATEs, again and again."""
+        count: int = self._shown(address)["stats"]["update"]["received"]["updates"]
+        return count
+
+    def notification(self, address: str) -> str:
+        """The last error sent or received."""
+        text = self.host.run("bgpctl", "show", "neighbor", address).stdout
+        said = [
+            line.strip() for line in text.splitlines() if "ast error" in line or "eason" in line
+        ]
+        return ", ".join(said)
+
+    def announce(self, prefix: str | common.Originated) -> None:
+        """Originate one more prefix."""
+        one = common.originated(prefix)
+        self.ctl("network", "add", one.prefix, *" ".join(_attributes(one)).split())
+
+    def withdraw(self, prefix: str) -> None:
+        """Take it back."""
+        self.ctl("network", "delete", prefix)
+
+    def refresh(self, address: str) -> None:
+        """`refresh`."""
+        self.ctl("neighbor", address, "refresh")
+
+    def reset(self, address: str) -> None:
+        """`clear`: a Cease."""
+        self.ctl("neighbor", address, "clear")
+
+    def stop(self) -> None:
+        """SIGTERM: it sends Cease."""
+        self.process.stop()
+
+    def kill(self) -> None:
+        """SIGKILL for all of its processes: one that is left would say Cease."""
+        for pid in process.children(self.process.pid):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        self.process.kill()
+
+    def _shown(self, address: str) -> dict[str, Any]:
+        found: dict[str, Any] = self.ctl("show", "neighbor", address)["neighbors"][0]
+        return found
+
+    def _lines(self) -> Iterator[str]:
+        speaker = self.speaker
+        yield f"AS {speaker.local_as}"
+        yield f"router-id {speaker.router_id}"
+        yield f"fib-update {'yes' if speaker.install else 'no'}"
+        yield "connect-retry 1"
+        for one in speaker.originated:
+            attributes = " ".join(_attributes(one))
+            yield f"network {one.prefix}" + (f" set {{ {attributes} }}" if attributes else "")
+        for neighbor in speaker.neighbors:
+            yield f"neighbor {neighbor.address} {{"
+            yield from (f"  {line}" for line in self._neighbor(neighbor))
+            yield "}"
+        yield from ("allow from any", "allow to any", speaker.extra)
+
+    def _neighbor(self, neighbor: common.Neighbor) -> list[str]:
+        six = "unicast" if self.speaker.ipv6 else "none"
+        local, most = neighbor.local_address, neighbor.max_prefixes
+        return [
+            f"remote-as {neighbor.remote_as}",
+            f"holdtime {neighbor.hold_time}",
+            "announce IPv4 unicast",
+            f"announce IPv6 {six}",
+            "announce enhanced refresh yes",
+            f"announce restart {'yes' if neighbor.graceful_restart else 'no'}",
+            *(["passive"] if neighbor.passive else []),
+            *([f"local-address {local}"] if local else []),
+            *([f"tcp md5sig password {neighbor.password}"] if neighbor.password else []),
+            *(["ttl-security yes"] if neighbor.ttl_security else []),
+            *([f"multihop {neighbor.multihop}"] if neighbor.multihop > 1 else []),
+            *([f"max-prefix {most}"] if most else []),
+            *(
+                ["announce add-path recv yes", "announce add-path send all"]
+                if neighbor.add_path
+                else []
+            ),
+        ]
+
+
+def _attributes(one: common.Originated) -> list[str]:
+    """As the configuration and bgpctl spell them."""
+    return [
+        *([f"nexthop {one.next_hop}"] if one.next_hop else []),
+        *(f"community {value}" for value in one.communities),
+        *(f"large-community {value}" for value in one.large_communities),
+    ]
