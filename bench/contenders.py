@@ -120,11 +120,11 @@ class Bird:
         """It listens once birdc answers."""
         self._daemon.start()
 
-    def learned(self, sender: program.Program) -> float:  # noqa: ARG002 - it needs no help
+    def learned(self, sender: program.Program) -> float:
         """Ask for the last prefix of each session."""
         client = witness.Birdc(self._daemon.host.root / "run/bird.ctl")
         with contextlib.closing(client):
-            return _poll(client, self._load)
+            return _poll(client, self._load, sender)
 
     def count(self) -> int:
         """All routes but its own."""
@@ -151,11 +151,11 @@ class Frr:
         """It listens once vtysh shows the configuration."""
         self._daemon.start()
 
-    def learned(self, sender: program.Program) -> float:  # noqa: ARG002 - it needs no help
+    def learned(self, sender: program.Program) -> float:
         """Ask for the last prefix of each session."""
         client = witness.Vty(self._daemon.host.root / "run/frr/bgpd.vty")
         with contextlib.closing(client):
-            return _poll(client, self._load)
+            return _poll(client, self._load, sender)
 
     def count(self) -> int:
         """What all neighbours sent."""
@@ -226,7 +226,7 @@ def _speaker(address: str, load: Load) -> peers.Speaker:
     )
 
 
-def _poll(client: witness.Birdc | witness.Vty, load: Load) -> float:
+def _poll(client: witness.Birdc | witness.Vty, load: Load, sender: program.Program) -> float:
     """Ask for the last prefix of one session after the other until all are there."""
     deadline = time.monotonic() + program.TIMEOUT
     missing = deque(load.last)
@@ -234,7 +234,7 @@ def _poll(client: witness.Birdc | witness.Vty, load: Load) -> float:
         if client.has(missing[0]):
             missing.popleft()
             continue
-        if time.monotonic() > deadline:
-            raise namespace.LabError(f"timed out waiting for {wire.prefix(missing[0])}")
+        if time.monotonic() > deadline or not sender.process.alive:
+            raise namespace.LabError(f"no {wire.prefix(missing[0])}\n{sender.process.tail()}")
         time.sleep(_POLL)
     return time.monotonic()

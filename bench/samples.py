@@ -31,7 +31,7 @@ class Times:
             address: of a host route, packed.
         """
         number = int.from_bytes(address) - _FIRST
-        if len(address) != 4 or not 0 <= number < len(self.values) or self.values[number]:
+        if not 0 <= number < len(self.values) or self.values[number]:
             return False
         self.values[number] = time.monotonic()
         self.missing -= 1

@@ -7,6 +7,7 @@ clock; SIGTERM ends it.
     connecting   the first connection is about to be made
     first        the first UPDATE is about to be written
     answered     (with --refresh) every ROUTE-REFRESH sent behind a table has its answer
+    lost         a session ended that was Established; it is made again, as any speaker would
     burst        (with --burst-every) one more burst is about to be written
 """
 
@@ -127,7 +128,7 @@ class Sender:
             say("answered")
 
     async def run(self) -> None:
-        """Until a session ends, which none should."""
+        """For ever."""
         self._started = asyncio.get_running_loop().create_future()
         say("connecting")
         async with asyncio.TaskGroup() as group:
@@ -141,7 +142,7 @@ class Sender:
             session = await self._connect(address, table)
             reason = await session.over
             if session.up:
-                raise ConnectionError(f"the session of {address} ended: {reason}")
+                say("lost", address=str(address), reason=reason)
             await asyncio.sleep(_RETRY)
 
     async def _connect(self, address: ipaddress.IPv4Address, table: bytes) -> Session:

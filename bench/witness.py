@@ -24,7 +24,7 @@ class Birdc:
 
     def has(self, number: int) -> bool:
         """Whether BIRD has chosen a route for prefix number n (which it does as it takes it in)."""
-        self._socket.sendall(f"show route {wire.prefix(number)} primary\n".encode())
+        _ask(self._socket, f"show route {wire.prefix(number)} primary\n")
         return self._read().startswith(b"1007")
 
     def close(self) -> None:
@@ -32,9 +32,8 @@ class Birdc:
         self._socket.close()
 
     def _read(self) -> bytes:
-        # The last line has a space behind its code; 8001 is "Network not found".
         answer = b""
-        while not answer.endswith(b"\n") or answer.splitlines()[-1][4:5] != b" ":
+        while not complete(answer):
             answer += _some(self._socket)
         return answer
 
@@ -47,8 +46,7 @@ class Vty:
 
     def has(self, number: int) -> bool:
         """Whether bgpd has chosen a best path for prefix number n (which comes after taking it in)."""
-        question = f"show bgp ipv4 unicast {wire.prefix(number)} json"
-        self._socket.sendall(question.encode() + b"\0")
+        _ask(self._socket, f"show bgp ipv4 unicast {wire.prefix(number)} json\0")
         answer = b""
         while answer[-4:-1] != b"\0\0\0":
             answer += _some(self._socket)
@@ -62,6 +60,11 @@ class Vty:
         self._socket.close()
 
 
+def complete(answer: bytes) -> bool:
+    """Whether BIRD's answer has come to its end: a last line with a space behind its code."""
+    return answer.endswith(b"\n") and answer.splitlines()[-1][4:5] == b" "
+
+
 def _connect(path: Path) -> socket.socket:
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
     try:
@@ -71,6 +74,13 @@ def _connect(path: Path) -> socket.socket:
         sock.close()
         raise namespace.LabError(f"cannot ask {path}: {error}") from None
     return sock
+
+
+def _ask(sock: socket.socket, question: str) -> None:
+    try:
+        sock.sendall(question.encode())
+    except OSError as error:
+        raise namespace.LabError(f"cannot ask {question!r}: {error}") from None
 
 
 def _some(sock: socket.socket) -> bytes:

@@ -112,15 +112,13 @@ def _bird_b() -> peers.Speaker:
 _WAYS = {measure.OURS: ours, "BIRD": bird}
 
 
-def once(contender: str) -> measure.Samples:
-    """Samples of both kinds, in milliseconds."""
-    return {
-        "quiet": _samples(contender, bursts=False),
-        "bursts": _samples(contender, bursts=True),
-    }
+def way(contender: str, *, bursts: bool) -> list[float]:
+    """Samples of one kind, in milliseconds.
 
-
-def _samples(contender: str, *, bursts: bool) -> list[float]:
+    Args:
+        contender: who is on both sides.
+        bursts: whether another neighbour of B's sends bursts meanwhile.
+    """
     with namespace.Lab() as lab:
         site = Site(lab.host("a"), lab.host("b"), lab.host("sender"), bursts)
         lab.wire(
@@ -132,6 +130,14 @@ def _samples(contender: str, *, bursts: bool) -> list[float]:
             namespace.Port(site.b, "eth2", (f"{_B_TO_SENDER}/24",)),
         )
         return _WAYS[contender](site)
+
+
+def once(contender: str) -> measure.Samples:
+    """Samples of both kinds, in milliseconds."""
+    return {
+        "quiet": way(contender, bursts=False),
+        "bursts": way(contender, bursts=True),
+    }
 
 
 CASE = measure.Case(

@@ -10,6 +10,7 @@ import ipaddress
 import subprocess
 import sys
 import time
+from collections.abc import Collection
 
 from bench import contenders, measure, program, transfer, wire
 from bgp_ipvlan import model
@@ -45,8 +46,8 @@ def main() -> None:
     for chunk in chunks:
         learning.receive(chunk)
     seconds = time.perf_counter() - start
-    if learning.count() != ROUTES:
-        raise SystemExit(f"{learning.count()} best paths of {ROUTES}")
+    if len(learning.prefixes()) != ROUTES:
+        sys.exit(f"{len(learning.prefixes())} best paths of {ROUTES}")
     print(seconds)
 
 
@@ -75,9 +76,9 @@ class Learning:
             if isinstance(event, session.Learned):
                 self._rib.learn(transfer.SENDER, event.family, event.path, event.prefixes)
 
-    def count(self) -> int:
-        """Prefixes with a best path."""
-        return len(self._rib.best[model.Family.IPV4])
+    def prefixes(self) -> Collection[model.Nlri]:
+        """Those with a best path."""
+        return self._rib.best[model.Family.IPV4].keys()
 
 
 CASE = measure.Case(
