@@ -5,10 +5,14 @@ The one place that answers "may we change or delete this?". Pure.
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import re
 
 from bgp_ipvlan import model
+
+Community = tuple[int, int, int]
+"""A large community (RFC 8092)."""
 
 ROUTE_PROTOCOL = 179
 """rtm_protocol and nh_protocol of everything we put into the kernel (BGP's port; unassigned in rt_protos)."""
@@ -25,6 +29,10 @@ LOCK_SOCKET = "\0bgp-ipvlan"
 """Abstract unix socket: one daemon per network namespace."""
 COMMUNITY_MARK = (179, 17900)
 """Data parts of the large community (our AS, 179, 17900) on what we announce: a hint, switches drop it."""
+STRETCHED_MARK = (179, 17901)
+"""Likewise, on what a network announces that other hosts may have a part of (bgp.advertise=endpoint|both)."""
+HOST_MARK = 17900
+"""First data part of (our AS, 17900, our router id): which host announced it."""
 
 _LINK_NAME = re.compile(r"bi[0-9a-f]{12}\Z")
 _HEX_ID = re.compile(r"[0-9a-f]{12,}\Z")
@@ -71,3 +79,41 @@ def link_is_ours(link: model.Link) -> bool:
 def marked(path: model.Path) -> bool:
     """Whether a path carries the mark of a bgp-ipvlan host."""
     return any(community[1:] == COMMUNITY_MARK for community in path.large_communities)
+
+
+def stretched(path: model.Path) -> bool:
+    """Whether a bgp-ipvlan host says that others may have parts of this network as well."""
+    return any(community[1:] == STRETCHED_MARK for community in path.large_communities)
+
+
+def reserved(community: Community) -> bool:
+    """Whether a large community is one of our marks, which nobody else should set."""
+    return community[1] == HOST_MARK or community[1:] in {COMMUNITY_MARK, STRETCHED_MARK}
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Identity:
+    """This host, as the marks on what it announces name it."""
+
+    local_as: int
+    router_id: int = 0
+    """The BGP identifier as a number; 0 when there is none (no neighbours)."""
+
+    def marks(self, *, stretched: bool) -> tuple[Community, ...]:
+        """The large communities for what we announce."""
+        marks: list[Community] = [(self.local_as, *COMMUNITY_MARK)]
+        if stretched:
+            marks.append((self.local_as, *STRETCHED_MARK))
+        if self.router_id:
+            marks.append((self.local_as, HOST_MARK, self.router_id))
+        return tuple(marks)
+
+    def announced(self, path: model.Path) -> bool:
+        """Whether a learned path is what this host announced itself.
+
+        It comes back to us behind a switch whose hosts are all in one AS (`allow-own-as`).
+        A router's aggregate of several hosts' prefixes carries the marks of all of them.
+        """
+        hosts = [community for community in path.large_communities if community[1] == HOST_MARK]
+        mine = (self.local_as, HOST_MARK, self.router_id)
+        return bool(hosts) and all(host == mine for host in hosts)

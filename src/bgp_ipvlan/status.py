@@ -6,13 +6,14 @@ read `--json`.
 
 from __future__ import annotations
 
+import ipaddress
 import itertools
 import time
 from collections.abc import Iterator
 from typing import Any
 
 import bgp_ipvlan
-from bgp_ipvlan import config, model, ports, reconcile
+from bgp_ipvlan import errors, model, operations, ports, reconcile
 from bgp_ipvlan import state as state_
 
 Json = dict[str, Any]
@@ -22,7 +23,7 @@ class Status:
     """See the module.
 
     Args:
-        settings: the configuration.
+        operations: the configuration in force, and the drain.
         state: networks and endpoints.
         reconciler: routes, refusals, counters.
         engine: the neighbours.
@@ -30,13 +31,13 @@ class Status:
 
     def __init__(
         self,
-        settings: config.Settings,
+        operations: operations.Operations,
         state: state_.State,
         *,
         reconciler: reconcile.Reconciler,
         engine: ports.Engine,
     ) -> None:
-        self._settings = settings
+        self._operations = operations
         self._state = state
         self._reconciler = reconciler
         self._engine = engine
@@ -44,20 +45,22 @@ class Status:
 
     def summary(self) -> Json:
         """The whole at a glance."""
-        neighbors = self._engine.neighbors()
+        settings, neighbors = self._operations.settings, self._engine.neighbors()
         established = [n for n in neighbors if n.state is model.SessionState.ESTABLISHED]
         return {
             "version": bgp_ipvlan.__version__,
             "uptime_seconds": int(time.time() - self._started),
-            "local_as": self._settings.local_as,
-            "router_id": str(self._settings.router_id or ""),
+            "local_as": settings.local_as,
+            "router_id": str(settings.router_id or ""),
+            "configuration_file": str(settings.config_file or ""),
+            "drain": self.drain(),
             "synced": self._reconciler.is_synced,
             "neighbors": {"configured": len(neighbors), "established": len(established)},
             "networks": len(self._state.networks),
             "endpoints": len(self._state.endpoints),
             "routes": {
                 "wanted": sum(len(b.wanted) for b in self._reconciler.books.values()),
-                "refused": sum(len(r) for r in self._reconciler.refused.values()),
+                "refused": self._refused_count(),
             },
             "counters": {
                 "audits": self._reconciler.counters.audits,
@@ -70,10 +73,11 @@ class Status:
 
     def _warnings(self) -> Iterator[str]:
         """What a person should look at, each with its reason code."""
+        yield from self._speaker_warnings()
         for network in self._state.networks.values():
             own = self._reconciler.own.get(network.id)
             for prefix, reason in own.notes.items() if own else ():
-                if reason not in {"internal", "advertise-none"}:
+                if reason not in {"internal", "advertise-none", "advertise-endpoint"}:
                     yield f"network {network.short}: {prefix} is not announced [{reason}]"
         for endpoint in self._state.endpoints.values():
             published = [p for p in endpoint.ports if p.host_port]
@@ -90,6 +94,35 @@ class Status:
                     f"{model.prefix(family, key)} is announced by this host and by {where} "
                     f"[duplicate-prefix]"
                 )
+
+    def _speaker_warnings(self) -> Iterator[str]:
+        drain = self._operations.drain.progress
+        if drain is not None:
+            what = "drained" if drain.done else "being drained"
+            yield (
+                f"this host is {what} since {_when(drain.since)}, `bgp-ipvlan undrain` ends it "
+                f"[drained]"
+            )
+        for one in self._engine.neighbors():
+            # Drained says it once for all.
+            if one.idle_reason and not (drain and one.idle_reason == "shutdown"):
+                why = f": {one.last_error}" if one.last_error else ""
+                yield f"neighbor {one.address} is left alone{why} [{one.idle_reason}]"
+        for text in self._operations.settings.warnings:
+            if text.endswith("[readable-password]"):
+                yield text
+
+    def drain(self) -> Json | None:
+        """How far taking this host out of the routing is; None if nobody wants that."""
+        progress = self._operations.drain.progress
+        if progress is None:
+            return None
+        return {
+            "done": progress.done,
+            "since": progress.since,
+            "message": progress.message,
+            "remaining_seconds": 0.0 if progress.done else max(0.0, progress.until - time.time()),
+        }
 
     def networks(self) -> list[Json]:
         """Each network with what is announced for it."""
@@ -132,26 +165,47 @@ class Status:
         """Routes we keep in the kernel, and learned prefixes that are refused.
 
         Args:
-            limit: at most so many of each kind; `total` tells how many there are.
+            limit: at most so many of each kind; `total` and `total_refused` tell how many
+                there are.
         """
+        return {
+            "routes": list(itertools.islice(self._kept(), limit)),
+            "refused": list(itertools.islice(self._refused(), limit)),
+            "total": sum(len(book.wanted) for book in self._reconciler.books.values()),
+            "total_refused": self._refused_count(),
+        }
+
+    def _kept(self) -> Iterator[Json]:
         names = self._reconciler.around.names
-        routes, refused, total = [], [], 0
         for family, book in self._reconciler.books.items():
-            total += len(book.wanted)
-            for key, value in itertools.islice(book.wanted.items(), limit):
+            for key, value in book.wanted.items():
                 pending = book.actual.get(key) != value
-                routes.append(self._route(family, key, value, names) | {"pending": pending})
-            for key, reason in itertools.islice(self._reconciler.refused[family].items(), limit):
-                paths = self._engine.best(family, key)
-                refused.append(
-                    {
-                        "prefix": str(model.prefix(family, key)),
-                        "next_hops": [str(path.next_hop) for path in paths],
-                        "neighbor": str(paths[0].neighbor) if paths else None,
-                        "reason": reason,
-                    }
-                )
-        return {"routes": routes, "refused": refused, "total": total}
+                yield self._route(family, key, value, names) | {"pending": pending}
+
+    def _refused(self) -> Iterator[Json]:
+        """First what won the decision and is no route, then paths that took no part in it."""
+        for family, refused in self._reconciler.refused.items():
+            for key, reason in refused.items():
+                yield self._refusal(family, key, self._engine.best(family, key), reason)
+        for family in model.Family:
+            for one in self._engine.refusals(family):
+                yield self._refusal(family, one.prefix, (one.path,), one.reason)
+
+    def _refused_count(self) -> int:
+        paths = sum(one.refused for one in self._engine.neighbors())
+        return paths + sum(len(refused) for refused in self._reconciler.refused.values())
+
+    @staticmethod
+    def _refusal(
+        family: model.Family, key: model.Nlri, paths: tuple[model.Path, ...], reason: str
+    ) -> Json:
+        return {
+            "prefix": str(model.prefix(family, key)),
+            "next_hops": [str(path.next_hop) for path in paths],
+            "neighbor": str(paths[0].neighbor) if paths else None,
+            "as_path": list(paths[0].as_path) if paths else [],
+            "reason": reason,
+        }
 
     def _route(
         self,
@@ -178,23 +232,81 @@ class Status:
                 out |= {"type": "blackhole"}
         return out
 
-    def neighbors(self) -> list[Json]:
-        """The configured neighbours."""
-        return [
-            {
-                "address": str(n.address),
-                "remote_as": n.remote_as,
-                "state": n.state,
-                "since": n.since,
-                "router_id": str(n.router_id) if n.router_id else None,
-                "hold_time": n.hold_time,
-                "received": n.received,
-                "sent": n.sent,
-                "end_of_rib": n.end_of_rib,
-                "graceful_restart": n.graceful_restart,
-                "stale": n.stale,
-                "last_error": n.last_error,
-                "description": n.description,
-            }
-            for n in self._engine.neighbors()
-        ]
+    def neighbors(self, address: str = "") -> list[Json]:
+        """The neighbours, those from a range included.
+
+        Args:
+            address: this one only; empty is all.
+
+        Raises:
+            errors.Refused: `unknown-neighbor`.
+        """
+        found = [self._neighbor(one) for one in self._engine.neighbors()]
+        if not address:
+            return found
+        try:
+            wanted = str(ipaddress.ip_address(address))
+        except ValueError:
+            wanted = address
+        found = [one for one in found if one["address"] == wanted]
+        if not found:
+            raise errors.Refused(
+                "unknown-neighbor",
+                f"there is no neighbor {address}: see `bgp-ipvlan neighbors`",
+            )
+        return found
+
+    def one_neighbor(self, address: model.Address) -> Json:
+        """One that is there."""
+        return self.neighbors(str(address))[0]
+
+    def _neighbor(self, one: model.NeighborStatus) -> Json:
+        return {
+            "address": str(one.address),
+            "description": one.description,
+            "remote_as": one.remote_as,
+            "local_as": one.local_as,
+            "state": one.state,
+            "since": one.since,
+            "idle_reason": one.idle_reason,
+            "last_error": one.last_error,
+            "local_address": str(one.local_address) if one.local_address else None,
+            "router_id": str(one.router_id) if one.router_id else None,
+            "hold_time": one.hold_time,
+            "capabilities": list(one.capabilities),
+            "families": [family.name.lower() for family in one.families],
+            "graceful_restart": one.graceful_restart,
+            "end_of_rib": one.end_of_rib,
+            "received": one.received,
+            "refused": one.refused,
+            "stale": one.stale,
+            "sent": one.sent,
+            "password": one.password,
+            "dynamic": one.dynamic,
+            "configured": self._configured(one.address),
+        }
+
+    def _configured(self, address: model.Address) -> Json | None:
+        """What was asked for; None for one from a range."""
+        one = self._operations.neighbors.get(address)
+        if one is None:
+            return None
+        return {
+            "port": one.port,
+            "passive": one.passive,
+            "local_address": str(one.local_address) if one.local_address else None,
+            "hold_time": one.hold_time,
+            "keepalive": one.keepalive,
+            "ttl_security": one.ttl_security,
+            "multihop": one.multihop,
+            "allow_own_as": one.allow_own_as,
+            "max_prefixes": one.max_prefixes,
+            "families": sorted(family.name.lower() for family in one.families),
+            "add_path": one.add_path,
+            "graceful_restart": one.graceful_restart,
+            "import": None if one.import_rules is None else list(map(str, one.import_rules)),
+        }
+
+
+def _when(stamp: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(stamp))

@@ -21,6 +21,7 @@ class Surroundings:
         self._port = port
         self.links: dict[str, model.Link] = {}
         self._seen: list[tuple[object, ...]] = []
+        self._meant: tuple[object, ...] = ()
         self.guards = plan.learned.Guards()
         self.next_hops = plan.learned.NextHops(())
 
@@ -47,20 +48,28 @@ class Surroundings:
         changed, self._seen = relevant != self._seen, relevant
         return changed
 
-    def recompute(self) -> bool:
-        """Work out guards and next hops from links and networks; True if they changed."""
+    def recompute(self) -> None:
+        """Work out guards and next hops from links and networks."""
         networks = self._state.networks.values()
-        before = self.guards, self.next_hops.networks
         self.guards = plan.learned.Guards(
             connected=self.connected(),
-            own=[s.prefix for network in networks for s in network.subnets],
+            own=[prefix for network in networks for prefix in plan.own.closed(network)],
             accept=self._settings.accept,
         )
         parents = {network.parent for network in networks}
         if self._settings.host_interface:
             parents.add(self._settings.host_interface)
         self.next_hops = plan.learned.NextHops(self.links.values(), parents)
-        return before != (self.guards, self.next_hops.networks)
+
+    def routing_news(self) -> bool:
+        """Whether what the links mean for learned routes changed since this was last asked."""
+        now = self.guards.connected, self.next_hops.networks, self.next_hops.addresses
+        changed, self._meant = now != self._meant, now
+        return changed
+
+    def usable(self, next_hop: model.Address) -> bool:
+        """Whether a next hop can be reached, as the links are now."""
+        return isinstance(self.next_hops.resolve(next_hop), model.NextHop)
 
     def _relevant(self) -> list[tuple[object, ...]]:
         """Containers' slaves come and go without an effect."""

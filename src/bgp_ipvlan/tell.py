@@ -12,6 +12,8 @@ log = logging.getLogger("bgp_ipvlan")
 
 _LINES = 5
 """Up to so many prefixes of one batch get a line of their own."""
+_AS_MEANT = frozenset(("own-echo", "shared-prefix"))
+"""Refusals that nobody need look into."""
 
 
 def routes(batches: Iterable[model.RouteBatch], names: Mapping[int, str]) -> None:
@@ -45,8 +47,10 @@ def refused(change: model.BestPaths, news: Mapping[model.Nlri, str]) -> None:
         by_reason[reason].append(key)
     path = change.paths[0] if change.paths else None
     for reason, keys in by_reason.items():
+        level = logging.DEBUG if reason in _AS_MEANT else logging.WARNING
         for line in _lines(change.family, keys):
-            log.warning(
+            log.log(
+                level,
                 "route refused %s next_hop=%s neighbor=%s reason=%s",
                 line,
                 path and path.next_hop,

@@ -150,30 +150,107 @@ def test_foreign_route_equal_is_refused_and_named() -> None:
     create.check_local(network("10.1.1.0/25"), (), (), foreign)
 
 
-def path(*, marked: bool) -> tuple[model.Path, ...]:
-    """A path from another host, or from a router."""
-    mark = ((64512, *ownership.COMMUNITY_MARK),) if marked else ()
-    hop = ipaddress.ip_address("192.0.2.9")
-    return (model.Path(neighbor=hop, next_hop=hop, large_communities=mark),)
-
-
-def test_learned_inside_is_refused() -> None:
-    """Another host has this prefix or a part of it, and is named."""
+def test_foreign_route_under_a_stretched_subnet() -> None:
+    """With `endpoint` no route of ours has that key; with `both` the blackhole would."""
     prefix = ipaddress.ip_network("10.1.1.0/24")
+    foreign: dict[model.Family, model.Foreign] = {
+        model.Family.IPV4: {model.nlri(prefix): {0: "proto static via 192.0.2.9"}},
+        model.Family.IPV6: {},
+    }
+
+    create.check_local(network("10.1.1.0/24", advertise=ENDPOINT), (), (), foreign)
+    with refused("foreign-route"):
+        create.check_local(network("10.1.1.0/24", advertise=BOTH), (), (), foreign)
+
+
+ENDPOINT, BOTH = model.Advertise.ENDPOINT, model.Advertise.BOTH
+HERE = ownership.Identity(64512, 1)
+THERE = ownership.Identity(64999, 7)
+PREFIX = ipaddress.ip_network("10.1.1.0/24")
+ROUTER: tuple[ownership.Community, ...] = ()
+ALONE, SHARES = THERE.marks(stretched=False), THERE.marks(stretched=True)
+
+
+def check(
+    learned: str,
+    marks: tuple[ownership.Community, ...],
+    advertise: model.Advertise = model.Advertise.SUBNET,
+) -> None:
+    """Create 10.1.1.0/24 while something is learned."""
+    hop = ipaddress.ip_address("192.0.2.9")
+    path = model.Path(neighbor=hop, next_hop=hop, large_communities=marks)
+    prefix = ipaddress.ip_network(learned)
+    found = {model.nlri(prefix): [path]}
+    around = prefix.prefixlen < PREFIX.prefixlen
+    create.check_learned(
+        network("10.1.1.0/24", advertise=advertise),
+        PREFIX,
+        {} if around else found,
+        found if around else {},
+        HERE,
+    )
+
+
+@pytest.mark.parametrize("learned", ["10.1.1.0/24", "10.1.1.128/25", "10.1.1.7/32"])
+@pytest.mark.parametrize("marks", [ROUTER, ALONE, SHARES])
+def test_learned_inside_is_refused(learned: str, marks: tuple[ownership.Community, ...]) -> None:
+    """Another host has this prefix or a part of it, and is named."""
     with pytest.raises(errors.Refused, match="192.0.2.9") as caught:
-        create.check_learned(prefix, {model.nlri(prefix): path(marked=False)}, {})
+        check(learned, marks)
 
     assert caught.value.reason == "announced-elsewhere"
+    assert ("bgp.advertise=endpoint" in str(caught.value)) is (marks == SHARES)
 
 
 def test_learned_around_counts_only_when_marked() -> None:
     """A router's aggregate is fine; a bgp-ipvlan host's own network is not."""
-    prefix = ipaddress.ip_network("10.1.1.0/24")
-    wide = model.nlri(ipaddress.ip_network("10.0.0.0/8"))
+    check("10.0.0.0/8", ROUTER)
+    for marks in (ALONE, SHARES):
+        with refused("announced-elsewhere"):
+            check("10.0.0.0/8", marks)
 
-    create.check_learned(prefix, {}, {wide: path(marked=False)})
-    with refused("announced-elsewhere"):
-        create.check_learned(prefix, {}, {wide: path(marked=True)})
+
+@pytest.mark.parametrize("advertise", list(model.Advertise))
+@pytest.mark.parametrize("learned", ["10.0.0.0/8", "10.1.1.0/24", "10.1.1.7/32"])
+def test_our_own_announcement_is_in_nobodys_way(learned: str, advertise: model.Advertise) -> None:
+    """The network was removed a moment ago, and its echo is still around."""
+    check(learned, HERE.marks(stretched=advertise.endpoints), advertise)
+
+
+@pytest.mark.parametrize("advertise", [ENDPOINT, BOTH])
+@pytest.mark.parametrize(
+    ("learned", "marks", "fine"),
+    [
+        ("10.1.1.7/32", SHARES, True),
+        ("10.1.1.7/32", ALONE, True),
+        ("10.1.1.7/32", ROUTER, True),
+        ("10.1.1.0/24", SHARES, True),
+        ("10.1.1.0/24", ALONE, False),
+        ("10.1.1.128/25", SHARES, True),
+        ("10.1.1.128/25", ALONE, False),
+        ("10.1.1.128/25", ROUTER, False),
+        ("10.0.0.0/8", SHARES, True),
+        ("10.0.0.0/8", ROUTER, True),
+        ("10.0.0.0/8", ALONE, False),
+    ],
+)
+def test_a_stretched_network_shares(
+    learned: str, marks: tuple[ownership.Community, ...], fine: bool, advertise: model.Advertise
+) -> None:
+    """Others' containers, and networks stretched as well; not one that is a host's own alone."""
+    if fine:
+        check(learned, marks, advertise)
+    else:
+        with refused("announced-elsewhere"):
+            check(learned, marks, advertise)
+
+
+def test_a_routers_aggregate_of_a_stretched_subnet() -> None:
+    """`endpoint` leaves the subnet to a router; `both` would say it twice, and names the way out."""
+    check("10.1.1.0/24", ROUTER, ENDPOINT)
+
+    with pytest.raises(errors.Refused, match="or use -o bgp.advertise=endpoint"):
+        check("10.1.1.0/24", ROUTER, BOTH)
 
 
 prefixes = st.builds(

@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable
 from typing import TypeVar
 
-from bgp_ipvlan import model
+from bgp_ipvlan import model, ownership
 
 _T = TypeVar("_T")
 
@@ -54,7 +54,7 @@ def communities(text: str) -> tuple[int, ...]:
 
 
 def large_communities(text: str) -> tuple[tuple[int, int, int], ...]:
-    """RFC 8092: `64512:1:2`."""
+    """RFC 8092: `64512:1:2`. Our own marks are not for others to set."""
     return _several(text, _large_community)
 
 
@@ -91,4 +91,6 @@ def _community(text: str) -> int:
 
 def _large_community(text: str) -> tuple[int, int, int]:
     first, second, third = (number(part, 0xFFFFFFFF) for part in text.split(":"))
+    if ownership.reserved((first, second, third)):
+        raise ValueError(text)
     return first, second, third

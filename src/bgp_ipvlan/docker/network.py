@@ -30,6 +30,9 @@ class Core(Protocol):
     def network_changed(self, network_id: str) -> None:
         """Bring announcements and routes of a network in line with the state."""
 
+    async def start_gate(self, network: model.Network, endpoint: model.Endpoint) -> None:
+        """Return when the neighbours know of an endpoint; raise `errors.Refused` if they must."""
+
 
 class Driver:
     """NetworkDriver, as Docker calls it.
@@ -307,10 +310,16 @@ class Driver:
             try:
                 await self._state.put_endpoint(dataclasses.replace(endpoint, joined=True))
                 await self._links.ensure_slave(spec)
+                self._core.network_changed(network.id)
             except BaseException:
                 await asyncio.shield(self._unjoin(endpoint))
                 raise
-            self._core.network_changed(network.id)
+        # Without the lock: others' starts and stops need not wait for our neighbours.
+        try:
+            await self._core.start_gate(network, endpoint)
+        except BaseException:
+            await asyncio.shield(self._undo_join(endpoint))
+            raise
         log.info(
             "endpoint joined endpoint=%s network=%s addresses=%s link=%s",
             endpoint.short,
@@ -320,8 +329,14 @@ class Driver:
         )
         return wire.join_answer(network, endpoint, spec.name)
 
+    async def _undo_join(self, endpoint: model.Endpoint) -> None:
+        async with self._lock(endpoint.network_id):
+            if endpoint.id in self._state.endpoints:
+                await self._unjoin(endpoint)
+
     async def _unjoin(self, endpoint: model.Endpoint) -> None:
         await self._state.put_endpoint(dataclasses.replace(endpoint, joined=False))
+        self._core.network_changed(endpoint.network_id)
         await self._delete_link(ownership.link_name(endpoint.id))
 
     async def leave(self, request: wire.EndpointRef) -> wire.Json:

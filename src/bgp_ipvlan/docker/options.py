@@ -140,7 +140,8 @@ def _bgp(given: Mapping[str, str]) -> model.BgpOptions:
             "bgp.large_communities",
             attributes.large_communities,
             (),
-            f"at most {attributes.MOST} of 64512:1:2, separated by commas or spaces",
+            f"at most {attributes.MOST} of 64512:1:2, separated by commas or spaces "
+            f"(those with 17900 are bgp-ipvlan's own marks)",
         ),
         med=_number(given, "bgp.med", None, range(1 << 32)),
         local_pref=_number(given, "bgp.local_pref", None, range(1 << 32)),

@@ -2,11 +2,12 @@
 
     own.py      our networks → announcements, blackholes, host routes
     learned.py  what neighbours announce → a route, or a refusal with its reason
+    claims.py   a learned prefix that is the very same as one of ours
     create.py   may this network be created?
 
 Values in, values out; no I/O, no clock, nothing remembered between calls.
 """
 
-from bgp_ipvlan.plan import create, learned, own
+from bgp_ipvlan.plan import claims, create, learned, own
 
-__all__ = ["create", "learned", "own"]
+__all__ = ["claims", "create", "learned", "own"]

@@ -11,6 +11,7 @@ import itertools
 from collections.abc import Iterable, Mapping
 
 from bgp_ipvlan import errors, model, ownership
+from bgp_ipvlan.plan import own
 
 _DOCKER_POOLS = [
     # Docker's built-in pools (moby, ipamutils): cut into /16 and /20, the same on every host.
@@ -141,7 +142,8 @@ def check_local(
                         f"host: choose another subnet, or remove that network (docker network rm; "
                         f"if Docker no longer knows it: bgp-ipvlan forget {mine.short})",
                     )
-        if not network.announced:
+        # With `endpoint` the subnet gets no route of ours, and may well have one to a router.
+        if not (network.announced and network.advertise.subnets):
             continue
         texts = foreign[model.Family.of(prefix)].get(model.nlri(prefix))
         if texts:
@@ -170,10 +172,15 @@ def covering(prefix: model.Prefix) -> list[model.Nlri]:
     return [model.nlri(prefix.supernet(new_prefix=length)) for length in range(1, prefix.prefixlen)]
 
 
+Learned = Mapping[model.Nlri, Iterable[model.Path]]
+
+
 def check_learned(
+    network: model.Network,
     prefix: model.Prefix,
-    inside: Mapping[model.Nlri, tuple[model.Path, ...]],
-    around: Mapping[model.Nlri, tuple[model.Path, ...]],
+    inside: Learned,
+    around: Learned,
+    identity: ownership.Identity,
 ) -> None:
     """Refuse what another host announces already.
 
@@ -182,25 +189,56 @@ def check_learned(
     mark: then only equal and more specific prefixes are known to be somebody's.
 
     Args:
-        prefix: the subnet to be created.
-        inside: learned prefixes equal to or inside it, with their paths.
+        network: what is to be created.
+        prefix: one subnet of it.
+        inside: learned prefixes equal to or inside it, with their paths, refused ones too.
         around: learned prefixes that contain it.
+        identity: this host; what it announced itself is in nobody's way.
 
     Raises:
         errors.Refused: `announced-elsewhere`.
     """
     family = model.Family.of(prefix)
-    marked = {key: paths for key, paths in around.items() if any(map(ownership.marked, paths))}
-    for key, paths in itertools.chain(inside.items(), marked.items()):
-        if not paths:
-            continue
-        path = paths[0]
-        raise errors.Refused(
-            "announced-elsewhere",
-            f"subnet {prefix} overlaps {model.prefix(family, key)}, which "
-            f"{path.next_hop} already announces (learned from {path.neighbor}): choose another "
-            f"subnet, or remove the network there first",
+    for key, paths in itertools.chain(inside.items(), around.items()):
+        broader = key[0] < prefix.prefixlen
+        for path in paths:
+            if identity.announced(path) or (broader and not ownership.marked(path)):
+                continue
+            if own.stretched(network) and _may_share(network, prefix, key, path):
+                continue
+            raise errors.Refused(
+                "announced-elsewhere",
+                f"subnet {prefix} overlaps {model.prefix(family, key)}, which "
+                f"{path.next_hop} already announces (learned from {path.neighbor}): choose another "
+                f"subnet, or remove the network there first{_advice(network, path)}",
+            )
+
+
+def _may_share(
+    network: model.Network, prefix: model.Prefix, key: model.Nlri, path: model.Path
+) -> bool:
+    """Whether a stretched network can do with what another host announces.
+
+    That is another host's container; or what that host has stretched as well, as its mark
+    says; or with `endpoint`, where we do not announce the subnet, a router's aggregate of it.
+    """
+    if key[0] == prefix.max_prefixlen or ownership.stretched(path):
+        return True
+    equal = key == model.nlri(prefix)
+    return equal and not network.advertise.subnets and not ownership.marked(path)
+
+
+def _advice(network: model.Network, path: model.Path) -> str:
+    """How one subnet is shared, where that may be what the user means."""
+    if not own.stretched(network):
+        return (
+            " (one subnet on several hosts: -o bgp.advertise=endpoint on each)"
+            if ownership.stretched(path)
+            else ""
         )
+    if ownership.marked(path):
+        return ", or create it there with -o bgp.advertise=endpoint too"
+    return ", or use -o bgp.advertise=endpoint" if network.advertise.subnets else ""
 
 
 def _overlaps(one: model.Prefix, other: model.Prefix) -> bool:

@@ -14,6 +14,7 @@ import itertools
 from collections.abc import Iterable, Mapping
 
 from bgp_ipvlan import model
+from bgp_ipvlan.plan import claims
 
 _MARTIANS = {
     # RFC 6890 and RFC 1122: nothing a neighbour could route for us.
@@ -39,7 +40,8 @@ class Guards:
 
     Args:
         connected: prefixes of the host's interfaces → `connected-overlap` inside them.
-        own: prefixes of our own networks → `own-prefix` inside them.
+        own: subnets that are this host's alone → `own-prefix` inside them. Those of stretched
+            networks (`endpoint`, `both`) are not: other hosts' containers are in there.
         accept: prefixes the administrator lets in although they are default or martian.
     """
 
@@ -124,9 +126,7 @@ class Guards:
         if "connected-overlap" in found:
             return "connected-overlap"
         if "own-prefix" in found:
-            # Two hosts claim the very same prefix: the case that needs a person.
-            same = model.prefix(family, key) in self.own
-            return "duplicate-prefix" if same else "own-prefix"
+            return "own-prefix"
         reason = "default-route" if length == 0 else "martian" if found else None
         if reason and self.accept and model.prefix(family, key) in self.accept:
             return None
@@ -157,6 +157,7 @@ class NextHops:
 
     def __init__(self, links: Iterable[model.Link], parents: Iterable[str] = ()) -> None:
         wanted = frozenset(parents)
+        links = tuple(links)
         usable = [link for link in links if link.up and link.running]
         usable.sort(key=lambda link: (link.name not in wanted, link.index))
         self.networks = tuple(
@@ -165,8 +166,29 @@ class NextHops:
         """Connected networks in the order they are tried; equal for equal results."""
         self.links = frozenset(index for _, index in self.networks)
         """Indexes of the links that next hops may be on."""
+        self.addresses = frozenset(a.ip for link in usable for a in link.addresses)
+        """The host's addresses on links that work."""
         self._own = frozenset(address.ip for link in links for address in link.addresses)
         self._cache: dict[model.Address, model.NextHop | str] = {}
+
+    def through(self, path: model.Path) -> model.NextHop | str:
+        """The next hop of a path, or a reason code.
+
+        A link-local one is on the link that the neighbour is on (RFC 2545 section 3). It counts
+        where there is no other, or where the other is on no subnet of ours.
+        """
+        found: model.NextHop | str = "nexthop-offlink"
+        local = path.link_local
+        if _link_local(path.next_hop):
+            local = path.next_hop
+        else:
+            found = self.resolve(path.next_hop)
+        if found != "nexthop-offlink" or local is None:
+            return found
+        if local in self._own:
+            return "nexthop-own"
+        near = self.resolve(path.neighbor)
+        return model.NextHop(local, near.ifindex) if isinstance(near, model.NextHop) else found
 
     def resolve(self, gateway: model.Address) -> model.NextHop | str:
         """The next hop for a gateway, or a reason code."""
@@ -184,12 +206,21 @@ class NextHops:
                 return model.NextHop(gateway, ifindex)
         return "nexthop-offlink"
 
+    def is_own(self, address: model.Address) -> bool:
+        """Whether an address is this host's."""
+        return address in self._own
+
+
+def _link_local(address: model.Address) -> bool:
+    return address.version == 6 and address.is_link_local
+
 
 def decide(
     change: model.BestPaths,
     guards: Guards,
     next_hops: NextHops,
     foreign: Mapping[model.Nlri, object],
+    ours: claims.Ours,
 ) -> Decision:
     """What one batch of best paths becomes.
 
@@ -198,13 +229,14 @@ def decide(
     """
     if not change.paths:
         return Decision(None, change.prefixes, {})
-    resolved = [next_hops.resolve(path.next_hop) for path in change.paths]
+    claimed = ours.refusals(change, next_hops.is_own)
+    resolved = list(map(next_hops.through, change.paths))
     usable = {hop for hop in resolved if isinstance(hop, model.NextHop)}
     if not usable:
         reason = next(hop for hop in resolved if isinstance(hop, str))
-        return Decision(None, [], dict.fromkeys(change.prefixes, reason))
+        return Decision(None, [], dict.fromkeys(change.prefixes, reason) | claimed)
     value = model.Via(tuple(sorted(usable, key=lambda hop: (int(hop.gateway), hop.ifindex))))
-    refused = guards.refusals(change.family, change.prefixes, foreign)
+    refused = guards.refusals(change.family, change.prefixes, foreign) | claimed
     if not refused:
         return Decision(value, change.prefixes, {})
     accepted = list(itertools.filterfalse(refused.__contains__, change.prefixes))

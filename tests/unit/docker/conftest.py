@@ -6,7 +6,7 @@ import asyncio
 import dataclasses
 import ipaddress
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +38,10 @@ class Core:
         """Network id → whether it existed, and its joined endpoints, at the last change told."""
         self.checked: list[tuple[model.Network, bool]] = []
         """What it was asked about, and whether a default pool was accepted."""
+        self.gate: Callable[[], Awaitable[None]] | None = None
+        """What a start waits for, if it does."""
+        self.gated: list[str] = []
+        """Endpoints whose start came to the gate."""
 
     async def check_create(self, network: model.Network, *, default_pool_accepted: bool) -> None:
         """Refuse if told to."""
@@ -49,6 +53,14 @@ class Core:
     def network_changed(self, network_id: str) -> None:
         """Remember what follows from the state now."""
         self.seen[network_id] = self.now(network_id)
+
+    async def start_gate(self, network: model.Network, endpoint: model.Endpoint) -> None:
+        """Wait, or refuse, as the test says."""
+        assert endpoint.network_id == network.id
+        self.check()
+        self.gated.append(endpoint.id)
+        if self.gate is not None:
+            await self.gate()
 
     def now(self, network_id: str) -> tuple[bool, frozenset[str]]:
         """What would follow from the state."""

@@ -1,0 +1,101 @@
+"""May this network be created? Gathers what `plan.create` needs to say so (D10)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import AsyncIterator, Mapping
+from typing import TypeVar
+
+from bgp_ipvlan import config, model, ownership, plan, ports, surroundings
+from bgp_ipvlan import state as state_
+
+_T = TypeVar("_T")
+
+_SLICE = 20_000
+"""Learned prefixes compared per turn of the loop: about 5 ms."""
+
+
+class Admission:
+    """See the module.
+
+    Args:
+        settings: the configuration.
+        state: the networks there are.
+        links: the host's links.
+        around: as last read.
+        identity: this host.
+    """
+
+    def __init__(
+        self,
+        settings: config.Settings,
+        state: state_.State,
+        *,
+        links: ports.Links,
+        around: surroundings.Surroundings,
+        identity: ownership.Identity,
+    ) -> None:
+        self._example = str(settings.ipvlan_subnet or "10.1.1.0/24")
+        self._state = state
+        self._links = links
+        self._around = around
+        self._identity = identity
+
+    async def check(
+        self,
+        network: model.Network,
+        *,
+        foreign: Mapping[model.Family, model.Foreign],
+        engine: ports.Engine | None,
+        default_pool_accepted: bool,
+    ) -> None:
+        """Say whether a network may be created.
+
+        Args:
+            network: what was asked for.
+            foreign: others' routes.
+            engine: what neighbours announce; None before there is one.
+            default_pool_accepted: the user gave `-o accept_default_pool=true`.
+
+        Raises:
+            errors.BadRequest: the request cannot be met as it is.
+            errors.Refused: something is in the way; the text names it and the remedy.
+        """
+        await self._around.read()
+        others = [n for n in self._state.networks.values() if n.id != network.id]
+        plan.create.check_pool(network, accepted=default_pool_accepted, hint=self._example)
+        scan = await self._links.scan_slaves()
+        plan.create.check_parent(network, self._around.links, others, scan.slaves)
+        plan.create.check_local(network, self._around.connected(), others, foreign)
+        if network.announced and engine is not None:
+            for subnet in network.subnets:
+                await self._check_learned(network, subnet.prefix, engine)
+
+    async def _check_learned(
+        self, network: model.Network, prefix: model.Prefix, engine: ports.Engine
+    ) -> None:
+        """Compare with all that was learned, also what policy keeps out of the decision."""
+        family = model.Family.of(prefix)
+        broader = frozenset(plan.create.covering(prefix))
+        inside: dict[model.Nlri, list[model.Path]] = defaultdict(list)
+        around: dict[model.Nlri, list[model.Path]] = defaultdict(list)
+        for key in broader:
+            around[key].extend(engine.best(family, key))
+        async for keys in _slices(list(engine.prefixes(family))):
+            for key in plan.create.claims(prefix, keys):
+                inside[key].extend(engine.best(family, key))
+        async for refusals in _slices(list(engine.refusals(family))):
+            within = set(plan.create.claims(prefix, [one.prefix for one in refusals]))
+            for one in refusals:
+                if one.prefix in within:
+                    inside[one.prefix].append(one.path)
+                elif one.prefix in broader:
+                    around[one.prefix].append(one.path)
+        plan.create.check_learned(network, prefix, inside, around, self._identity)
+
+
+async def _slices(items: list[_T]) -> AsyncIterator[list[_T]]:
+    for start in range(0, len(items), _SLICE):
+        yield items[start : start + _SLICE]
+        await asyncio.sleep(0)

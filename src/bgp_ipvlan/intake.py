@@ -1,0 +1,124 @@
+"""What neighbours announce, as the kernel's routes: decide, write, tell.
+
+At once for each batch that the engine brings, and again, in slices, for what was learned
+before when links, networks or others' routes change.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+from bgp_ipvlan import delta, model, origin, plan, ports, surroundings, tell
+
+_SLICE = 2000
+"""Prefixes decided anew per turn of the loop: about 5 ms."""
+
+
+class Intake:
+    """See the module.
+
+    Args:
+        around: guards and next hops.
+        own: what is ours.
+        books: routes wanted and there.
+        routes: the kernel's routes.
+        foreign: others' routes; kept up by whoever reads the kernel.
+    """
+
+    def __init__(
+        self,
+        around: surroundings.Surroundings,
+        own: origin.Origin,
+        *,
+        books: Mapping[model.Family, delta.RouteBook],
+        routes: ports.Routes,
+        foreign: Mapping[model.Family, model.Foreign],
+    ) -> None:
+        self._around = around
+        self._own = own
+        self._books = books
+        self._routes = routes
+        self._foreign = foreign
+        self._engine: ports.Engine | None = None
+        self.refused: dict[model.Family, dict[model.Nlri, str]] = {f: {} for f in model.Family}
+        """Best paths that are no routes, with their reason codes."""
+        self.replans: set[asyncio.Task[None]] = set()
+
+    def attach(self, engine: ports.Engine) -> None:
+        """Give it the engine, which knows what was learned."""
+        self._engine = engine
+
+    def best_paths(self, change: model.BestPaths) -> None:
+        """Best paths changed: decide, write, tell."""
+        decision = plan.learned.decide(
+            change,
+            self._around.guards,
+            self._around.next_hops,
+            self._foreign[change.family],
+            self._own.ours,
+        )
+        self._apply(change, decision)
+
+    def _apply(self, change: model.BestPaths, decision: plan.learned.Decision) -> None:
+        family = change.family
+        book, refused = self._books[family], self.refused[family]
+        gone = list(decision.refused)
+        if decision.value is None:
+            gone += decision.accepted
+        mine = self._own.keys[family]
+        if gone and mine and not mine.isdisjoint(gone):
+            gone = [key for key in gone if key not in mine]
+        news = {k: r for k, r in decision.refused.items() if refused.get(k) != r}
+        if refused:
+            for key in decision.accepted:
+                refused.pop(key, None)
+        refused.update(decision.refused)
+        batches = book.want(None, gone)
+        if decision.value is not None:
+            self._own.replaced(family, decision.accepted)
+            batches += book.want(decision.value, decision.accepted)
+        self._routes.write(batches)
+        tell.routes(batches, self._around.names)
+        tell.refused(change, news)
+
+    def decide_again(self, affected: Sequence[model.Prefix] | None) -> None:
+        """Decide learned prefixes anew, in slices: those inside some prefixes, or all (None)."""
+        if self._engine is None:
+            return
+        task = asyncio.create_task(self._decide_all(self._engine, affected))
+        self.replans.add(task)
+        task.add_done_callback(self.replans.discard)
+
+    async def _decide_all(
+        self, engine: ports.Engine, affected: Sequence[model.Prefix] | None
+    ) -> None:
+        for family in model.Family:
+            for part in _slices(list(engine.prefixes(family)), _SLICE):
+                keys: Iterable[model.Nlri] = part
+                if affected is not None:
+                    same = [p for p in affected if model.Family.of(p) is family]
+                    keys = {key for p in same for key in plan.create.claims(p, part)}
+                self.decide(family, keys)
+                await asyncio.sleep(0)
+
+    def decide(self, family: model.Family, keys: Iterable[model.Nlri]) -> None:
+        """Decide some prefixes anew from the paths they have now."""
+        if self._engine is None:
+            return
+        groups: dict[tuple[model.Path, ...], list[model.Nlri]] = defaultdict(list)
+        for key in keys:
+            groups[self._engine.best(family, key)].append(key)
+        for paths, prefixes in groups.items():
+            self.best_paths(model.BestPaths(family, paths, prefixes))
+
+    def withdraw(self) -> None:
+        """Take learned routes out of the kernel."""
+        for family, book in self._books.items():
+            mine = self._own.keys[family]
+            self._routes.write(book.want(None, [key for key in book.wanted if key not in mine]))
+
+
+def _slices(keys: list[model.Nlri], size: int) -> Iterator[list[model.Nlri]]:
+    return (keys[start : start + size] for start in range(0, len(keys), size))

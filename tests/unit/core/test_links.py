@@ -1,0 +1,91 @@
+"""The host's links and addresses: what the engine has to know of them, and when."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import ipaddress
+
+import pytest
+
+from bgp_ipvlan import errors, model
+from tests.unit.core.conftest import ETH1, OTHER, PATH, PEER, World, end, net
+
+
+async def test_the_engine_knows_the_hosts_addresses(world: World) -> None:
+    """At the start and whenever they change: sessions end with their address or its link."""
+    lo = model.Link(
+        index=1,
+        name="lo",
+        up=True,
+        running=True,
+        addresses=(ipaddress.ip_interface("127.0.0.1/8"),),
+    )
+    world.links.links["lo"] = lo
+    await world.start()
+    mine = {ipaddress.ip_address(text) for text in ("127.0.0.1", "192.0.2.1", "2001:db8::1")}
+    assert world.engine.addresses == mine
+    assert world.engine.usable(PEER)
+    assert not world.engine.usable(ipaddress.ip_address("203.0.113.1"))
+    assert not world.engine.usable(ipaddress.ip_address("192.0.2.1")), "ourselves"
+    world.links.change("eth1", running=False)
+    only = {ipaddress.ip_address("127.0.0.1")}
+    await world.until(lambda: world.engine.addresses == only, "the link is down")
+    assert not world.engine.usable(PEER)
+    world.links.change("eth1", running=True)
+    await world.until(lambda: world.engine.addresses == mine, "up again")
+    world.links.change("eth1", addresses=(ipaddress.ip_interface("2001:db8::1/64"),))
+    gone = mine - {ipaddress.ip_address("192.0.2.1")}
+    await world.until(lambda: world.engine.addresses == gone, "an address is gone")
+    assert not world.engine.usable(PEER)
+
+
+async def test_the_engine_hears_of_links_that_the_front_door_read(world: World) -> None:
+    """The door reads links as well: what it has seen is still news for the engine."""
+    await world.start()
+    world.links.links["eth1"] = dataclasses.replace(ETH1, running=False)
+    with pytest.raises(errors.Refused, match="is down"):
+        await world.core.check_create(net())
+    world.core.around.recompute()
+    world.core.links_changed()
+    await world.until(lambda: world.engine.addresses == frozenset(), "told")
+
+
+async def test_containers_links_are_no_news(world: World) -> None:
+    """A slave comes and goes: the engine is not bothered."""
+    await world.start()
+    await world.create(net())
+    told = world.engine.told_of_surroundings
+    await world.join(end(), net())
+    await world.settled()
+    assert world.engine.told_of_surroundings == told
+
+
+async def test_links_are_looked_at_during_an_audit(world: World) -> None:
+    """Reading routes back takes long: a link that goes down meanwhile is seen at once."""
+    await world.start()
+    reading, go = asyncio.Event(), asyncio.Event()
+    flush = world.routes.flush
+
+    async def slow() -> None:
+        reading.set()
+        await go.wait()
+        await flush()
+
+    world.routes.flush = slow  # type: ignore[method-assign]
+    world.core.nexthop_touched()
+    await reading.wait()
+    world.links.change("eth1", running=False)
+    await world.until(lambda: world.engine.addresses == frozenset(), "told")
+    assert not go.is_set()
+    go.set()
+
+
+async def test_ipv4_through_an_ipv6_next_hop(world: World) -> None:
+    """RFC 8950: also by a link-local address, on the link of the neighbour."""
+    await world.start()
+    six, local = ipaddress.ip_address("2001:db8::2"), ipaddress.ip_address("fe80::2")
+    world.learn(OTHER, paths=(dataclasses.replace(PATH, next_hop=six),))
+    assert world.routes.table() == {OTHER: model.Via((model.NextHop(six, 3),))}
+    world.learn(OTHER, paths=(dataclasses.replace(PATH, next_hop=local),))
+    assert world.routes.table() == {OTHER: model.Via((model.NextHop(local, 3),))}
