@@ -178,6 +178,7 @@ class Guest:
         return [
             *("setpriv", "--pdeathsig", "KILL"),
             *("unshare", "--pid", "--fork", "--kill-child", "--mount-proc", "--"),
+            *self._for_amx(),
             *(_KERNEL, f"mem={self._spec.memory}", "quiet", "loglevel=1"),
             *("root=/dev/root", "rootfstype=hostfs", "rootflags=/", "ro"),
             *("con=null", "con0=fd:0,fd:1", "ssl=null"),
@@ -185,6 +186,20 @@ class Guest:
             *(f"uml_dir={self.exchange}/", "umid=uml"),
             *(f"init={REPOSITORY}/lab/guest/init", f"LAB_EXCHANGE={self.exchange}"),
         ]
+
+    def _for_amx(self) -> list[str]:
+        """What lets UML run on a processor with AMX; see lab/guest/xstate.c."""
+        if "amx_tile" not in Path("/proc/cpuinfo").read_text():
+            return []
+        library = self.exchange / "xstate.so"
+        source = REPOSITORY / "lab/guest/xstate.c"
+        try:
+            process.run(["gcc", "-O2", "-shared", "-fPIC", "-o", str(library), str(source)])
+        except (process.CommandError, FileNotFoundError) as error:
+            raise namespace.LabError(
+                f"User-mode Linux needs gcc and libc6-dev on this processor: {error}"
+            ) from None
+        return ["env", f"LD_PRELOAD={library}"]
 
     def _boot_environment(self) -> str:
         spec = self._spec
