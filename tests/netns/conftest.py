@@ -152,13 +152,15 @@ async def started(*, nexthop_objects: bool = True) -> AsyncIterator[Kernel]:
 
 
 def via(host: namespace.Host, *gateways: str) -> model.Via:
-    """Next hops out of eth1, or eth2 for its subnet."""
+    """Next hops out of eth1, or eth2 for its subnets."""
     found = host.links()
     return model.Via(
         tuple(
             model.NextHop(
                 ipaddress.ip_address(gateway),
-                found["eth2" if gateway.startswith("198.51.100.") else "eth1"]["ifindex"],
+                found["eth2" if gateway.startswith(("198.51.100.", "2001:db8:2:")) else "eth1"][
+                    "ifindex"
+                ],
             )
             for gateway in gateways
         )

@@ -17,7 +17,7 @@ RTN_UNICAST, RTN_BLACKHOLE = 1, 6
 RT_SCOPE_UNIVERSE, RT_SCOPE_LINK, RT_SCOPE_NOWHERE = 0, 253, 255
 RT_TABLE_MAIN = 254
 RTA_DST, RTA_OIF, RTA_GATEWAY, RTA_PRIORITY, RTA_PREFSRC = 1, 4, 5, 6, 7
-RTA_MULTIPATH, RTA_NH_ID = 9, 30
+RTA_MULTIPATH, RTA_VIA, RTA_NH_ID = 9, 18, 30
 NHA_ID, NHA_GROUP, NHA_OIF, NHA_GATEWAY = 1, 2, 5, 6
 
 CHUNK = 256
@@ -57,7 +57,7 @@ def _constant(
     else:
         kind = nl.RTM_NEWROUTE
         flags = nl.NLM_F_CREATE | (nl.NLM_F_REPLACE if batch.replace else nl.NLM_F_EXCL)
-        scope, type_, rest = _value(batch.value, nexthop_ids)
+        scope, type_, rest = _value(batch.family, batch.value, nexthop_ids)
     # The kernel wants a whole address; what NLRI leaves out is zero.
     padding = b"\0" * (batch.family.bits // 8 - octets)
     tail = padding + nl.u32(RTA_PRIORITY, ownership.ROUTE_METRIC) + rest
@@ -78,7 +78,9 @@ def _constant(
     return header + fixed + destination, tail
 
 
-def _value(value: model.RouteValue, nexthop_ids: Mapping[model.Via, int]) -> tuple[int, int, bytes]:
+def _value(
+    family: model.Family, value: model.RouteValue, nexthop_ids: Mapping[model.Via, int]
+) -> tuple[int, int, bytes]:
     """Scope, type and attributes of a route."""
     match value:
         case model.Blackhole():
@@ -93,19 +95,25 @@ def _value(value: model.RouteValue, nexthop_ids: Mapping[model.Via, int]) -> tup
             if object_id is not None:
                 rest = nl.u32(RTA_NH_ID, object_id)
             elif len(next_hops) == 1:
-                rest = _gateway(next_hops[0], RTA_GATEWAY) + nl.u32(RTA_OIF, next_hops[0].ifindex)
+                rest = _gateway(family, next_hops[0]) + nl.u32(RTA_OIF, next_hops[0].ifindex)
             else:
-                rest = nl.attribute(RTA_MULTIPATH, b"".join(map(_rtnexthop, next_hops)))
+                hops = b"".join(_rtnexthop(family, hop) for hop in next_hops)
+                rest = nl.attribute(RTA_MULTIPATH, hops)
             return RT_SCOPE_UNIVERSE, RTN_UNICAST, rest
 
 
-def _gateway(hop: model.NextHop, kind: int) -> bytes:
-    return nl.attribute(kind, hop.gateway.packed)
+def _gateway(family: model.Family, hop: model.NextHop) -> bytes:
+    """RTA_GATEWAY; of another family than the route's RTA_VIA, a struct rtvia (RFC 8950)."""
+    other = model.Family.of(hop.gateway)
+    if other is family:
+        return nl.attribute(RTA_GATEWAY, hop.gateway.packed)
+    return nl.attribute(RTA_VIA, struct.pack("=H", other.af) + hop.gateway.packed)
 
 
-def _rtnexthop(hop: model.NextHop) -> bytes:
+def _rtnexthop(family: model.Family, hop: model.NextHop) -> bytes:
     """One struct rtnexthop: length, flags, hops (weight - 1), ifindex; then attributes."""
-    gateway = _gateway(hop, RTA_GATEWAY)
+    gateway = _gateway(family, hop)
+    # The length in RTA_VIA counts no padding, this one does, and the next begins after it.
     return struct.pack("=HBBi", 8 + len(gateway), 0, 0, hop.ifindex) + gateway
 
 
@@ -114,7 +122,7 @@ def nexthop(hop: model.NextHop, object_id: int) -> bytes:
     af = model.Family.of(hop.gateway).af
     body = nl.NHMSG.pack(af, 0, ownership.ROUTE_PROTOCOL, 0, 0)
     body += nl.u32(NHA_ID, object_id) + nl.u32(NHA_OIF, hop.ifindex)
-    body += _gateway(hop, NHA_GATEWAY)
+    body += nl.attribute(NHA_GATEWAY, hop.gateway.packed)
     return nl.message(nl.RTM_NEWNEXTHOP, nl.NLM_F_CREATE | nl.NLM_F_EXCL, body)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ipaddress
 import socket
 import struct
+from collections.abc import Mapping
 
 from bgp_ipvlan import model, ownership
 from bgp_ipvlan.kernel import netlink as nl
@@ -93,8 +94,8 @@ class Reader:
             self.in_use.add(id_)
             # An object we do not know (made by hand): a value that is never wanted.
             return self._values.get(id_, model.Device(0))
-        if pack.RTA_GATEWAY in found:
-            gateway = ipaddress.ip_address(found[pack.RTA_GATEWAY])
+        gateway = _gateway(found)
+        if gateway is not None:
             return model.Via((model.NextHop(gateway, nl.number(found[pack.RTA_OIF])),))
         if pack.RTA_MULTIPATH in found:
             return model.Via(_multipath(found[pack.RTA_MULTIPATH]))
@@ -134,14 +135,24 @@ def describe(body: bytes) -> str:
     found = nl.attributes(body, nl.RTMSG.size)
     words = [_TYPES.get(body[7], f"type {body[7]}")]
     words.append(f"proto {_NAMES.get(body[5], body[5])}")
-    if pack.RTA_GATEWAY in found:
-        words.append(f"via {ipaddress.ip_address(found[pack.RTA_GATEWAY])}")
+    gateway = _gateway(found)
+    if gateway is not None:
+        words.append(f"via {gateway}")
     if pack.RTA_OIF in found:
         words.append(f"dev {_name(nl.number(found[pack.RTA_OIF]))}")
     metric = nl.number(found.get(pack.RTA_PRIORITY, b""))
     if metric:
         words.append(f"metric {metric}")
     return " ".join(filter(None, words))
+
+
+def _gateway(found: Mapping[int, bytes]) -> model.Address | None:
+    """The gateway among a route's attributes; one of another family is a struct rtvia."""
+    if pack.RTA_VIA in found:
+        return ipaddress.ip_address(found[pack.RTA_VIA][2:])
+    if pack.RTA_GATEWAY in found:
+        return ipaddress.ip_address(found[pack.RTA_GATEWAY])
+    return None
 
 
 def _name(ifindex: int) -> str:
@@ -157,7 +168,8 @@ def _multipath(data: bytes) -> tuple[model.NextHop, ...]:
     while start + 8 <= len(data):
         length, _, _, ifindex = struct.unpack_from("=HBBi", data, start)
         found = nl.attributes(data[start : start + length], 8)
-        if pack.RTA_GATEWAY in found:
-            hops.append(model.NextHop(ipaddress.ip_address(found[pack.RTA_GATEWAY]), ifindex))
+        gateway = _gateway(found)
+        if gateway is not None:
+            hops.append(model.NextHop(gateway, ifindex))
         start += nl.align(max(length, 8))
     return tuple(sorted(hops, key=lambda hop: (int(hop.gateway), hop.ifindex)))
