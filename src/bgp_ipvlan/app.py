@@ -18,6 +18,7 @@ import signal
 import socket
 import sys
 from collections.abc import Iterator, Mapping
+from typing import TypeAlias
 
 import bgp_ipvlan
 from bgp_ipvlan import (
@@ -27,7 +28,9 @@ from bgp_ipvlan import (
     errors,
     kernel,
     model,
+    operations,
     ownership,
+    ports,
     reconcile,
     status,
 )
@@ -37,35 +40,53 @@ from bgp_ipvlan.engines import embedded
 log = logging.getLogger("bgp_ipvlan")
 
 
-async def run(settings: config.Settings) -> None:
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Ending:
+    """How to stop."""
+
+    withdraw: bool = False
+    message: str = ""
+
+
+_Stopping: TypeAlias = "asyncio.Future[_Ending]"
+
+
+async def run(flags: config.Flags) -> None:
     """Run the daemon until it is told to stop.
 
     Raises:
         errors.Error: it cannot start, with the reason and the remedy.
     """
+    settings = config.load(flags)
     _log_to_stderr(debug=settings.debug)
-    stopping: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+    for warning in settings.warnings:
+        log.warning("%s", warning)
+    stopping: _Stopping = asyncio.get_running_loop().create_future()
     with only_one():
         async with contextlib.AsyncExitStack() as stack:
-            await _start(settings, stack, stopping)
+            await _start(flags, settings, stack, stopping)
             _notify("READY=1")
-            withdraw = await stopping
+            ending = await stopping
             _notify("STOPPING=1")
-            log.info("stopping withdraw=%s", withdraw)
+            log.info("stopping withdraw=%s", ending.withdraw)
     log.info("stopped")
 
 
 async def _start(
+    flags: config.Flags,
     settings: config.Settings,
     stack: contextlib.AsyncExitStack,
-    stopping: asyncio.Future[bool],
+    stopping: _Stopping,
 ) -> None:
-    def stop(withdraw: bool) -> None:
+    def stop(withdraw: bool = False, message: str = "") -> None:
         if not stopping.done():
-            stopping.set_result(withdraw)
+            stopping.set_result(_Ending(withdraw, message))
 
+    loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop, False)
+        loop.add_signal_handler(number, stop)
+    # Until there is something to reload; unhandled it would end us.
+    loop.add_signal_handler(signal.SIGHUP, log.info, "still starting, nothing to reload")
     door = docker.server.PluginServer(settings.plugin_socket)
     await door.start()
     stack.push_async_callback(door.close)
@@ -79,25 +100,35 @@ async def _start(
     settings = dataclasses.replace(
         settings, router_id=settings.router_id or _router_id(settings, await links.read())
     )
-    core, engine = await _reconcile(settings, state, links, stack, stopping)
+    core, routes = await _kernel(settings, state, links, stack)
+    preserved = await core.adopt(_boot_id())
+    engine = embedded.EmbeddedEngine(_speaker(settings), core)
+    core.attach(engine)
+    desk = operations.Operations(flags, settings, state=state, engine=engine)
+    await desk.drain.restore()
+    await engine.start(restarted=preserved, forwarding_preserved=preserved)
+    _run(core, engine, routes, stack=stack, stopping=stopping)
+    stack.push_async_callback(desk.close)
+    loop.add_signal_handler(signal.SIGHUP, desk.hang_up)
 
     driver = docker.network.Driver(state, links, core, defaults=_defaults(settings))
-    snapshot = status.Status(settings, state, reconciler=core, engine=engine)
-    desk = control.ControlServer(settings.control_socket, snapshot, stop=stop, forget=driver.forget)
-    await desk.start()
-    stack.push_async_callback(desk.close)
+    snapshot = status.Status(desk, state, reconciler=core, engine=engine)
+    server = control.ControlServer(
+        settings.control_socket, snapshot, desk, stop=stop, forget=driver.forget
+    )
+    await server.start()
+    stack.push_async_callback(server.close)
     door.ready(driver)
     log.info("ready networks=%d neighbors=%d", len(state.networks), len(settings.neighbors))
 
 
-async def _reconcile(
+async def _kernel(
     settings: config.Settings,
     state: state_.State,
     links: kernel.links.KernelLinks,
     stack: contextlib.AsyncExitStack,
-    stopping: asyncio.Future[bool],
-) -> tuple[reconcile.Reconciler, embedded.EmbeddedEngine]:
-    """Kernel, loop and engine, in the order in which each may rely on the one before."""
+) -> tuple[reconcile.Reconciler, kernel.routes.KernelRoutes]:
+    """The loop's object, with the kernel's routes and events."""
     # The two know each other; the lambda looks `core` up when it is called.
     routes = kernel.routes.KernelRoutes(lambda failure: core.route_failed(failure))  # noqa: PLW0108
     core = reconcile.Reconciler(settings, state, links=links, routes=routes)
@@ -107,10 +138,18 @@ async def _reconcile(
     monitor = kernel.monitor.KernelMonitor(core, own_port=routes.port)
     await monitor.start()
     stack.push_async_callback(monitor.close)
-    preserved = await core.adopt(_boot_id())
-    engine = embedded.EmbeddedEngine(_speaker(settings), core)
-    core.attach(engine)
-    await engine.start(restarted=preserved, forwarding_preserved=preserved)
+    return core, routes
+
+
+def _run(
+    core: reconcile.Reconciler,
+    engine: ports.Engine,
+    routes: ports.Routes,
+    *,
+    stack: contextlib.AsyncExitStack,
+    stopping: _Stopping,
+) -> None:
+    """Start the loop; and what ends it and the engine goes onto the stack."""
     loop = asyncio.create_task(core.run(), name="reconcile")
 
     def died(task: asyncio.Task[None]) -> None:
@@ -120,15 +159,15 @@ async def _reconcile(
     loop.add_done_callback(died)
 
     async def shut() -> None:
-        withdraw = stopping.done() and not stopping.exception() and stopping.result()
+        told = stopping.done() and not stopping.exception()
+        ending = stopping.result() if told else _Ending()
         loop.cancel()
-        await engine.stop(withdraw=withdraw)
-        if withdraw:
+        await engine.stop(withdraw=ending.withdraw, message=ending.message)
+        if ending.withdraw:
             core.withdraw_learned()
         await routes.flush()
 
     stack.push_async_callback(shut)
-    return core, engine
 
 
 @contextlib.contextmanager
@@ -163,6 +202,12 @@ def _speaker(settings: config.Settings) -> model.SpeakerConfig:
         local_as=settings.local_as,
         router_id=settings.router_id or ipaddress.IPv4Address(0),
         neighbors=settings.neighbors,
+        dynamic=settings.dynamic,
+        listen_addresses=settings.listen_addresses,
+        listen_port=settings.listen_port,
+        restart_time=settings.restart_time,
+        maximum_paths=settings.maximum_paths,
+        import_rules=settings.import_rules,
     )
 
 
@@ -189,7 +234,7 @@ def _router_id(
         for address in link.addresses:
             if isinstance(address, ipaddress.IPv4Interface) and not address.ip.is_loopback:
                 return ipaddress.IPv4Address(address.ip)
-    if settings.neighbors:
+    if settings.neighbors or settings.dynamic:
         raise errors.ConfigError(
             "no-router-id",
             "this host has no IPv4 address to use as BGP identifier: give one with --router-id",

@@ -1,6 +1,7 @@
 """The control socket: HTTP over a unix socket of mode 0600, for our own command line.
 
-Both ends live here: `ControlServer` in the daemon, `call` in the command.
+Both ends live here: `ControlServer` in the daemon, `call` in the command. A GET asks, with
+parameters; a POST changes something, with a JSON body: passwords stay out of request lines.
 """
 
 from __future__ import annotations
@@ -14,12 +15,27 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import aiohttp
+import msgspec
 from aiohttp import web
 
-from bgp_ipvlan import errors, status
+from bgp_ipvlan import drain as drain_
+from bgp_ipvlan import errors, operations, status
 
 Json = dict[str, Any]
 _TIMEOUT = 30.0
+_PROGRESS = 0.2
+"""Seconds between two looks at a drain."""
+
+
+class _Body(msgspec.Struct, forbid_unknown_fields=True):
+    """What a POST may say."""
+
+    network: str = ""
+    neighbor: str = ""
+    message: str = ""
+    soft: bool = False
+    wait: float = drain_.WAIT
+    withdraw: bool = False
 
 
 class ControlServer:
@@ -28,7 +44,8 @@ class ControlServer:
     Args:
         path: the socket.
         snapshot: what is asked about.
-        stop: called by `POST /stop`; with True to withdraw first.
+        operations: what can be done.
+        stop: called by `POST /stop`; with True to withdraw first, and the message for it.
         forget: called by `POST /forget` with a network id or the beginning of one.
     """
 
@@ -36,12 +53,14 @@ class ControlServer:
         self,
         path: pathlib.Path,
         snapshot: status.Status,
+        operations: operations.Operations,
         *,
-        stop: Callable[[bool], None],
+        stop: Callable[[bool, str], None],
         forget: Callable[[str], Awaitable[str]],
     ) -> None:
         self._path = path
         self._snapshot = snapshot
+        self._operations = operations
         self._stop = stop
         self._forget = forget
         application = web.Application(middlewares=[_errors_as_json])
@@ -49,13 +68,57 @@ class ControlServer:
             [
                 web.get("/status", lambda _: _answer(snapshot.summary())),
                 web.get("/networks", lambda _: _answer({"networks": snapshot.networks()})),
-                web.get("/routes", self._routes),
-                web.get("/neighbors", lambda _: _answer({"neighbors": snapshot.neighbors()})),
-                web.post("/stop", self._on_stop),
-                web.post("/forget", self._on_forget),
+                web.get("/routes", self._on_routes),
+                web.get("/neighbors", self._on_neighbors),
+                web.get("/drain", lambda _: _answer({"drain": snapshot.drain()})),
+                *(web.post(path, self._posted(act)) for path, act in self._actions().items()),
             ]
         )
         self._runner = web.AppRunner(application, access_log=None)
+
+    def _actions(self) -> dict[str, Callable[[_Body], Awaitable[Json]]]:
+        """What a POST does."""
+        operations, snapshot = self._operations, self._snapshot
+
+        async def add(body: _Body) -> Json:
+            return snapshot.one_neighbor(operations.add(body.neighbor).address)
+
+        async def change(body: _Body) -> Json:
+            return snapshot.one_neighbor(operations.set(body.neighbor).address)
+
+        async def remove(body: _Body) -> Json:
+            return {"neighbor": str(operations.remove(body.neighbor))}
+
+        async def reset(body: _Body) -> Json:
+            address = operations.reset(body.neighbor, soft=body.soft, message=body.message)
+            return {"neighbor": str(address)}
+
+        async def drain(body: _Body) -> Json:
+            await operations.drain.begin(wait=body.wait, message=body.message)
+            return {"drain": snapshot.drain()}
+
+        async def undrain(_: _Body) -> Json:
+            await operations.drain.end()
+            return {"drain": snapshot.drain()}
+
+        async def stop(body: _Body) -> Json:
+            self._stop(body.withdraw, drain_.check_message(body.message))
+            return {"pid": os.getpid()}
+
+        async def forget(body: _Body) -> Json:
+            return {"network": await self._forget(body.network)}
+
+        return {
+            "/stop": stop,
+            "/forget": forget,
+            "/reload": lambda _: operations.reload(),
+            "/neighbors/add": add,
+            "/neighbors/set": change,
+            "/neighbors/remove": remove,
+            "/neighbors/reset": reset,
+            "/drain": drain,
+            "/undrain": undrain,
+        }
 
     async def start(self) -> None:
         """Listen.
@@ -86,16 +149,27 @@ class ControlServer:
         with contextlib.suppress(FileNotFoundError):
             self._path.unlink()
 
-    async def _routes(self, request: web.Request) -> web.Response:
+    async def _on_routes(self, request: web.Request) -> web.Response:
         text = request.query.get("limit", "")
         return await _answer(self._snapshot.routes(int(text) if text.isdecimal() else None))
 
-    async def _on_stop(self, request: web.Request) -> web.Response:
-        self._stop(request.query.get("withdraw") == "1")
-        return await _answer({"pid": os.getpid()})
+    async def _on_neighbors(self, request: web.Request) -> web.Response:
+        address = request.query.get("address", "")
+        return await _answer({"neighbors": self._snapshot.neighbors(address)})
 
-    async def _on_forget(self, request: web.Request) -> web.Response:
-        return await _answer({"network": await self._forget(request.query.get("network", ""))})
+    @staticmethod
+    def _posted(
+        act: Callable[[_Body], Awaitable[Json]],
+    ) -> Callable[[web.Request], Awaitable[web.Response]]:
+        async def handle(request: web.Request) -> web.Response:
+            try:
+                body = msgspec.json.decode(await request.read() or b"{}", type=_Body)
+            except msgspec.MsgspecError as error:
+                # A command of another version than the daemon's.
+                raise errors.BadRequest("bad-request", f"not understood: {error}") from None
+            return await _answer(await act(body))
+
+        return handle
 
 
 @web.middleware
@@ -113,24 +187,25 @@ async def _answer(body: Json) -> web.Response:
     return web.json_response(body)
 
 
-async def call(path: pathlib.Path, method: str, resource: str, **query: str) -> Json:
+async def call(path: pathlib.Path, method: str, resource: str, **values: Any) -> Json:
     """Ask the daemon.
 
     Args:
         path: its control socket.
         method: GET or POST.
         resource: for example `/status`.
-        query: parameters.
+        values: parameters of a GET, which are text; the body of a POST.
 
     Raises:
         errors.Error: what the daemon refused; `not-running` when there is none.
     """
     connector = aiohttp.UnixConnector(path=str(path))
+    said: dict[str, Any] = {"json" if method == "POST" else "params": values}
     timeout = aiohttp.ClientTimeout(total=_TIMEOUT)
     try:
         async with (
             aiohttp.ClientSession(connector=connector, timeout=timeout) as session,
-            session.request(method, f"http://bgp-ipvlan{resource}", params=query) as response,
+            session.request(method, f"http://bgp-ipvlan{resource}", **said) as response,
         ):
             body: Json = await response.json()
             if response.status != 200:
@@ -151,13 +226,40 @@ async def call(path: pathlib.Path, method: str, resource: str, **query: str) -> 
         raise errors.Error("no-answer", f"the daemon on {path} does not answer: {error}") from None
 
 
-async def stop(path: pathlib.Path, *, withdraw: bool) -> None:
+async def drain(
+    path: pathlib.Path, *, wait: float, message: str, show: Callable[[Json], None]
+) -> Json:
+    """Drain the host, and wait until it is done; ending the command does not end the drain.
+
+    Args:
+        path: the control socket.
+        wait: seconds between the mark and the end.
+        message: shutdown communication.
+        show: told how far it is, now and then.
+
+    Returns:
+        As `GET /drain`.
+
+    Raises:
+        errors.Error: it is refused; `not-drained` if somebody ends it meanwhile.
+    """
+    answer = await call(path, "POST", "/drain", wait=wait, message=message)
+    while answer["drain"] is not None and not answer["drain"]["done"]:
+        show(answer["drain"])
+        await asyncio.sleep(_PROGRESS)
+        answer = await call(path, "GET", "/drain")
+    if answer["drain"] is None:
+        raise errors.Error("not-drained", "somebody has ended it with `bgp-ipvlan undrain`")
+    return answer
+
+
+async def stop(path: pathlib.Path, *, withdraw: bool, message: str = "") -> None:
     """Stop the daemon and wait until it is gone.
 
     Raises:
         errors.Error: there is none, or it does not end.
     """
-    answer = await call(path, "POST", "/stop", withdraw="1" if withdraw else "0")
+    answer = await call(path, "POST", "/stop", withdraw=withdraw, message=message)
     # A pidfd cannot be fooled by a number that is used again.
     try:
         pidfd = os.pidfd_open(answer["pid"])

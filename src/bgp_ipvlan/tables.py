@@ -2,28 +2,55 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import rich.console
+import rich.progress
 import rich.table
 import rich.text
 
 Json = dict[str, Any]
 
 
-def show(resource: str, answer: Json) -> None:
+def show(view: str, answer: Json) -> None:
     """Print one answer.
 
     Args:
-        resource: what was asked for, such as `/status`.
+        view: how, such as `status`.
         answer: the decoded JSON.
     """
     # Cut at a terminal's width only for a terminal: a pipe gets whole lines.
     console = rich.console.Console(highlight=False)
     if not console.is_terminal:
         console = rich.console.Console(highlight=False, width=200)
-    _VIEWS[resource](console, answer)
+    _VIEWS[view](console, answer)
+
+
+@contextlib.contextmanager
+def progress(*, quiet: bool) -> Iterator[Callable[[Json], None]]:
+    """A bar for a drain that goes on: the function is to be told how far it is."""
+    columns = (
+        rich.progress.TextColumn("draining"),
+        rich.progress.BarColumn(),
+        rich.progress.TextColumn("{task.fields[left]:.0f} s left"),
+    )
+    console = rich.console.Console(stderr=True)
+    with rich.progress.Progress(
+        *columns, console=console, transient=True, disable=quiet or not console.is_terminal
+    ) as bar:
+        task: list[rich.progress.TaskID] = []
+
+        def step(drain: Json) -> None:
+            left = drain["remaining_seconds"]
+            if not task:
+                task.append(bar.add_task("", total=left, left=left))
+            total = bar.tasks[0].total or 0.0
+            bar.update(task[0], completed=total - left, left=left)
+
+        yield step
 
 
 def _table(*columns: str) -> rich.table.Table:
@@ -35,7 +62,6 @@ def _table(*columns: str) -> rich.table.Table:
 
 def _status(console: rich.console.Console, answer: Json) -> None:
     neighbors, routes = answer["neighbors"], answer["routes"]
-    table = rich.table.Table(box=None, show_header=False, pad_edge=False)
     rows = {
         "version": answer["version"],
         "up": _duration(answer["uptime_seconds"]),
@@ -46,12 +72,10 @@ def _status(console: rich.console.Console, answer: Json) -> None:
         "networks": f"{answer['networks']} with {answer['endpoints']} endpoints",
         "routes": f"{routes['wanted']} in the kernel, {routes['refused']} refused",
         "repairs": str(answer["counters"]["repaired"]),
+        "configuration": answer["configuration_file"] or "flags and environment",
     }
-    for name, value in rows.items():
-        table.add_row(name, value)
-    console.print(table)
-    for warning in answer["warnings"]:
-        console.print(rich.text.Text(f"warning: {warning}", style="yellow"))
+    _rows(console, rows)
+    _warn(console, answer["warnings"])
 
 
 def _networks(console: rich.console.Console, answer: Json) -> None:
@@ -93,27 +117,110 @@ def _routes(console: rich.console.Console, answer: Json) -> None:
             route["reason"],
         )
     console.print(table)
-    shown = len(answer["routes"])
-    if answer["total"] > shown:
-        console.print(f"{answer['total'] - shown} more: --limit {answer['total']}, or --json")
+    for kind, total in (("routes", answer["total"]), ("refused", answer["total_refused"])):
+        more = total - len(answer[kind])
+        if more > 0:
+            console.print(f"{more} more {kind}: --limit {total}, or --json")
 
 
 def _neighbors(console: rich.console.Console, answer: Json) -> None:
-    table = _table("NEIGHBOR", "AS", "STATE", "FOR", "RECEIVED", "SENT", "NOTE")
+    table = _table("NEIGHBOR", "AS", "STATE", "FOR", "RECEIVED", "REFUSED", "SENT", "NOTE")
     for one in answer["neighbors"]:
-        notes = [one["description"], one["last_error"] and f"last error: {one['last_error']}"]
+        notes = [one["description"], one["dynamic"] and "from a range", one["idle_reason"]]
         if one["stale"]:
             notes.append(f"{one['stale']} stale")
+        notes.append(one["last_error"] and f"last error: {one['last_error']}")
         table.add_row(
             one["address"],
             str(one["remote_as"]),
             one["state"],
             _duration(time.time() - one["since"]),
             str(one["received"]),
+            str(one["refused"]),
             str(one["sent"]),
             "; ".join(filter(None, notes)),
         )
     console.print(table)
+
+
+def _neighbor(console: rich.console.Console, answer: Json) -> None:
+    (one,) = answer["neighbors"]
+    asked = one["configured"] or {}
+    hops = asked.get("multihop", 1)
+    security = "GTSM" if asked.get("ttl_security") else ""
+    restart = "both sides can" if one["graceful_restart"] else "no"
+    rows = {
+        "neighbor": " ".join(filter(None, (one["address"], one["description"]))),
+        "state": f"{one['state']} for {_duration(time.time() - one['since'])}",
+        "left alone": one["idle_reason"],
+        "last error": one["last_error"],
+        "AS": f"{one['remote_as']}, ours {one['local_as']}",
+        "router id": one["router_id"],
+        "our address": one["local_address"] or asked.get("local_address"),
+        "families": " ".join(one["families"]) or " ".join(asked.get("families", ())),
+        "capabilities": ", ".join(one["capabilities"]),
+        "hold time": _hold(one, asked),
+        "protection": " ".join(filter(None, ("password" * one["password"], security))),
+        "hops": str(hops) if hops > 1 else "",
+        "graceful restart": restart if one["router_id"] else "",
+        "received": _received(one, asked),
+        "import": "all" if asked.get("import") is None else ", ".join(asked["import"]) or "nothing",
+        "sent": str(one["sent"]),
+        "from a range": "yes" if one["dynamic"] else "",
+    }
+    if not asked:
+        del rows["import"]
+    _rows(console, {name: value for name, value in rows.items() if value})
+
+
+def _hold(one: Json, asked: Json) -> str:
+    parts = [f"{one['hold_time']} s agreed"] if one["hold_time"] else []
+    if asked:
+        parts.append(f"{asked['hold_time']} s configured, keepalive {asked['keepalive']} s")
+    return ", ".join(parts)
+
+
+def _received(one: Json, asked: Json) -> str:
+    limit = f" of at most {asked['max_prefixes']} per family" if asked.get("max_prefixes") else ""
+    complete = "" if one["end_of_rib"] or not one["router_id"] else ", not complete yet"
+    return f"{one['received']}{limit}, {one['refused']} refused, {one['stale']} stale{complete}"
+
+
+def _reload(console: rich.console.Console, answer: Json) -> None:
+    source = answer["file"] or "flags and environment"
+    counts = ", ".join(f"{len(answer[word])} {word}" for word in ("added", "changed", "removed"))
+    console.print(f"reloaded {source}: neighbours and ranges {counts}")
+    for word in ("added", "changed", "removed"):
+        for name in answer[word]:
+            console.print(f"  {word} {name}")
+    for text in answer["needs_restart"]:
+        console.print(rich.text.Text(f"needs a restart: {text}", style="yellow"))
+    _warn(console, answer["warnings"])
+
+
+def _drain(console: rich.console.Console, answer: Json) -> None:
+    if answer["drain"] is None:
+        console.print("takes part in the routing again")
+    else:
+        console.print("drained: `bgp-ipvlan undrain` ends it")
+
+
+def _done(console: rich.console.Console, answer: Json) -> None:
+    console.print(f"neighbor {answer['neighbor']} {answer['done']}")
+
+
+def _rows(console: rich.console.Console, rows: Mapping[str, str]) -> None:
+    table = rich.table.Table(box=None, show_header=False, pad_edge=False)
+    table.add_column()
+    table.add_column(overflow="fold")
+    for name, value in rows.items():
+        table.add_row(name, rich.text.Text(value))
+    console.print(table)
+
+
+def _warn(console: rich.console.Console, warnings: list[str]) -> None:
+    for warning in warnings:
+        console.print(rich.text.Text(f"warning: {warning}", style="yellow"))
 
 
 def _duration(seconds: float) -> str:
@@ -125,9 +232,13 @@ def _duration(seconds: float) -> str:
     return f"{hour}:{minute:02}:{second:02}"
 
 
-_VIEWS = {
-    "/status": _status,
-    "/networks": _networks,
-    "/routes": _routes,
-    "/neighbors": _neighbors,
+_VIEWS: dict[str, Callable[[rich.console.Console, Json], None]] = {
+    "status": _status,
+    "networks": _networks,
+    "routes": _routes,
+    "neighbors": _neighbors,
+    "neighbor": _neighbor,
+    "reload": _reload,
+    "drain": _drain,
+    "done": _done,
 }
