@@ -73,6 +73,15 @@ def test_rules_of_the_other_family_let_nothing_in() -> None:
     assert asked.split(V6, [b"\0", bytes((128, *range(16)))])[1] == []
 
 
+def test_rules_of_several_lengths_add_up() -> None:
+    """What one rule leaves over another may let in, all of it or some."""
+    asked = policy.Policy(map(policy.parse, ("10.1.0.0/16 le 24", "10.2.3.0/24", "10.3.3.0/24")))
+    batch = [bytes((24, 10, n, 3)) for n in (1, 2, 3)]
+
+    assert asked.split(V4, batch) == (batch, [])
+    assert asked.split(V4, [*batch, bytes((24, 10, 2, 4))]) == (batch, [bytes((24, 10, 2, 4))])
+
+
 def test_impossible_lengths_do_no_harm() -> None:
     """A rule built by hand with lengths outside of its prefix matches where it can."""
     asked = policy.Policy([model.PrefixRule(ipaddress.ip_network("10.0.0.0/8"), 0, 200)])

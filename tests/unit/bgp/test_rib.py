@@ -1,12 +1,10 @@
-"""The tables: against a naive model over any history, and what they cost."""
+"""The tables: against a naive model over any history, and some histories told one by one."""
 
 from __future__ import annotations
 
 import collections
 import dataclasses
-import ipaddress
-import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 import hypothesis
 from hypothesis import strategies as st
@@ -108,15 +106,19 @@ class Naive:
         """Whether a next hop can be used."""
         return next_hop not in self.unusable
 
-    def best(self) -> dict[model.Nlri, Paths]:
-        """The choice over all tables."""
-        candidates = collections.defaultdict(list)
+    def candidates(self) -> dict[model.Nlri, list[model.Path]]:
+        """All paths that are not refused."""
+        found: dict[model.Nlri, list[model.Path]] = collections.defaultdict(list)
         for (_, prefix, _), (path, reason) in self.known.items():
             if not reason:
-                candidates[prefix].append(path)
+                found[prefix].append(path)
+        return found
+
+    def best(self) -> dict[model.Nlri, Paths]:
+        """The choice over all tables."""
         return {
             prefix: decision.select(given, usable=self.usable, maximum=2)
-            for prefix, given in candidates.items()
+            for prefix, given in self.candidates().items()
         }
 
     def counts(self, neighbor: model.Address) -> tuple[int, int, int]:
@@ -210,6 +212,9 @@ def test_tables_equal_a_naive_model(given: list[Step]) -> None:
         told.decide(2)
 
     assert told.tables.best[V4] == naive.best()
+    assert sorted(told.tables.contested(V4)) == sorted(
+        prefix for prefix, candidates in naive.candidates().items() if len(candidates) > 1
+    )
     assert not told.tables.best[V6]
 
 
@@ -273,6 +278,7 @@ def test_forget_leaves_no_entry() -> None:
     tables.mark_stale(FIRST, model.Family)
     assert tables.stale(FIRST) == 2
     assert tables.flush_stale(FIRST, V6) == [b"\0"]
+    assert V6 not in {family for family, known in tables._neighbors.items() if known}
     assert tables.forget(FIRST) == {}
     for family in model.Family:
         tables.redecide(family, [b"\0"])
@@ -297,6 +303,33 @@ def test_new_identifiers_after_a_restart() -> None:
     assert tables.best[V4][PREFIXES[1]] == tuple(old)
     assert tables.stale(FIRST) == len(PREFIXES) - 1
     assert tables.received(FIRST) == 1 + 2 * (len(PREFIXES) - 1)
+
+
+def test_refused_paths_are_stale_too() -> None:
+    """Accepted or refused, what was known before a restart goes with the first new word of it."""
+    tables = rib.Rib()
+    first, second, third, fourth = PREFIXES[:4]
+    tables.learn(FIRST, V4, a_path(1, path_id=1), list(PREFIXES), path_id=1)
+    tables.refuse(FIRST, V4, a_path(1, path_id=2), list(PREFIXES), "as-loop", path_id=2)
+    tables.mark_stale(FIRST, (V4,))
+
+    new = a_path(1, path_id=3)
+    assert tables.refuse(FIRST, V4, new, [first], "cluster-loop", path_id=3) == [
+        model.BestPaths(V4, (), [first])
+    ]
+    tables.learn(FIRST, V4, new, [second], path_id=3)
+    assert [one.reason for one in tables.refusals(V4) if one.prefix == first] == ["cluster-loop"]
+    assert [one.reason for one in tables.refusals(V4) if one.prefix == second] == []
+
+    # Withdrawn is only what the identifier says; the mark stays as long as something else does.
+    tables.learn(FIRST, V4, None, [third], path_id=1)
+    tables.learn(FIRST, V4, None, [fourth], path_id=2)
+    assert tables.stale(FIRST) == len(PREFIXES) - 2
+    tables.learn(FIRST, V4, None, [third], path_id=2)
+    assert tables.stale(FIRST) == len(PREFIXES) - 3
+
+    assert sorted(tables.flush_stale(FIRST, V4)) == sorted(PREFIXES[3:])
+    assert (tables.received(FIRST), tables.refused(FIRST), tables.stale(FIRST)) == (2, 1, 0)
 
 
 def test_multipath_across_path_identifiers() -> None:
@@ -330,52 +363,3 @@ def test_too_many_paths_of_one_prefix() -> None:
     (change,) = tables.learn(FIRST, V4, a_path(1, path_id=most, med=1), [b"\0"], path_id=most)
     assert change.paths[0].path_id == most
     assert tables.refused(FIRST) == most - 1
-
-
-# --- cost ---------------------------------------------------------------------------
-
-
-def _calls(work: Callable[..., object], *args: object) -> int:
-    """How many function calls some work makes."""
-    count = 0
-
-    def profile(_frame: object, event: str, _arg: object) -> None:
-        nonlocal count
-        count += event in {"call", "c_call"}
-
-    sys.setprofile(profile)
-    try:
-        work(*args)
-    finally:
-        sys.setprofile(None)
-    return count
-
-
-def test_no_call_per_prefix() -> None:
-    """D2: learning, announcing again and losing a batch makes no call per prefix of it.
-
-    All prefixes of an UPDATE share one object in both tables.
-    """
-    tables = rib.Rib()
-    batch = hosts(5000)
-    for path in (a_path(1), a_path(1), a_path(1, med=7)):
-        assert _calls(tables.learn, FIRST, V4, path, batch) < 500
-    assert len(set(map(id, tables.best[V4].values()))) == 1
-    assert tables.best[V4][batch[0]] is tables._neighbors[V4][FIRST].accepted.rows[batch[-1]]
-    assert _calls(tables.redecide, V4, batch) < 500
-    assert len(tables.forget(FIRST)[V4]) == len(batch)
-    assert _calls(tables.redecide, V4, batch) < 500
-
-
-def test_cost_does_not_grow_with_other_neighbors() -> None:
-    """Neighbours with other prefixes are not asked."""
-    counts = []
-    for others in (1, 200):
-        tables = rib.Rib()
-        for n in range(others):
-            other = a_path(9, neighbor=ipaddress.ip_address(0x0B000000 + n))
-            tables.learn(other.neighbor, V4, other, hosts(10, 1000 + 10 * n))
-        tables.learn(FIRST, V4, a_path(1), hosts(10))
-        counts.append(_calls(tables.learn, FIRST, V4, a_path(1, med=5), hosts(10)))
-
-    assert counts[0] == counts[1]
