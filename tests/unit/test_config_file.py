@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import ipaddress
 import pathlib
+import re
 from typing import Any
 
 import pytest
@@ -422,6 +424,21 @@ def test_a_complaint_keeps_the_password(load: Any, value: str) -> None:
         load(NEIGHBOR.replace("peer-as", f"auth-password = {value}\npeer-as"))
 
     assert "geheim" not in str(caught.value)
+
+
+def test_the_packaged_example(load: Any, tmp_path: pathlib.Path) -> None:
+    """As installed it says nothing; with its examples uncommented it is good."""
+    text = (pathlib.Path(__file__).parents[2] / "packaging/config.toml").read_text()
+    uncommented = re.sub(r"(?m)^# (\[|\w[\w-]* = )", r"\1", text)
+    key = tmp_path / "key"
+    key.write_text("geheim")
+
+    nothing = load(text)
+    settings = load(uncommented.replace("/etc/bgp-ipvlan/192.0.2.254.key", str(key)))
+
+    assert nothing == dataclasses.replace(config.Settings(), config_file=nothing.config_file)
+    assert (settings.host_interface, settings.local_as) == ("eth1", 64512)
+    assert settings.neighbors[0].ttl_security
 
 
 def test_not_text(tmp_path: pathlib.Path) -> None:
