@@ -10,7 +10,7 @@ from typing import Any
 import bgp_ipvlan
 from lab import namespace
 
-TIMEOUT = 120.0
+TIMEOUT = 300.0
 """Seconds for whatever is waited for."""
 PATH = f"{Path(__file__).parents[1]}:{Path(bgp_ipvlan.__file__).parents[1]}"
 """The children's PYTHONPATH. Whatever bgp_ipvlan this process uses is what is measured, so that

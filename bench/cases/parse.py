@@ -13,6 +13,7 @@ import time
 from collections.abc import Collection
 
 from bench import contenders, measure, program, transfer, wire
+from bench.sender import HOLD_TIME
 from bgp_ipvlan import model
 from bgp_ipvlan.bgp import capability, rib, session
 from lab import namespace
@@ -67,7 +68,7 @@ class Learning:
             now=0.0,
         )
         self.receive(
-            wire.opening(contenders.AS, transfer.SENDER, 180) + wire.message(wire.KEEPALIVE)
+            wire.opening(contenders.AS, transfer.SENDER, HOLD_TIME) + wire.message(wire.KEEPALIVE)
         )
 
     def receive(self, data: bytes) -> None:
