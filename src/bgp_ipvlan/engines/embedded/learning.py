@@ -18,6 +18,7 @@ from bgp_ipvlan.bgp import policy, rib, session
 
 log = logging.getLogger("bgp_ipvlan")
 
+Rules = tuple[model.PrefixRule, ...] | None
 _SLICE = 2000
 """Prefixes decided per turn of the loop: about 5 ms."""
 
@@ -41,7 +42,7 @@ class Learning:
     def __init__(self, config: model.SpeakerConfig, events: ports.EngineEvents) -> None:
         self._events = events
         self._default_rules = config.import_rules
-        self._policies: dict[tuple[model.PrefixRule, ...] | None, policy.Policy] = {}
+        self._policies: dict[model.Address, tuple[Rules, policy.Policy]] = {}
         self.rib = rib.Rib(maximum_paths=config.maximum_paths)
         self._told: dict[model.Address, _Told] = {}
         self._backlog: deque[tuple[model.Family, list[model.Nlri]]] = deque()
@@ -103,13 +104,14 @@ class Learning:
         )
 
     def _policy(self, neighbor: model.NeighborConfig) -> policy.Policy:
+        """Made anew when the configuration brings another list; told by identity, for speed."""
         rules = neighbor.import_rules
         if rules is None:
             rules = self._default_rules
-        found = self._policies.get(rules)
-        if found is None:
-            found = self._policies[rules] = policy.Policy(rules)
-        return found
+        found = self._policies.get(neighbor.address)
+        if found is None or found[0] is not rules:
+            found = self._policies[neighbor.address] = rules, policy.Policy(rules)
+        return found[1]
 
     def _note(self, neighbor: model.NeighborConfig, event: session.Learned, reason: str) -> None:
         """Once per session and reason: many of these come with every table."""
@@ -165,6 +167,8 @@ class Learning:
         self, neighbor: model.Address, *, keep: frozenset[model.Family] = frozenset()
     ) -> None:
         """Forget all it said, but for some families."""
+        self._told.pop(neighbor, None)
+        self._policies.pop(neighbor, None)
         for family, prefixes in self.rib.forget(neighbor, keep=keep).items():
             self._decide(family, prefixes)
 
