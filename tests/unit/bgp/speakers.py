@@ -14,7 +14,7 @@ from bgp_ipvlan.engines import embedded
 PREFIX = ipaddress.ip_network("10.1.0.0/24")
 OTHER = ipaddress.ip_network("10.2.0.0/24")
 SIX = ipaddress.ip_network("2001:db8:1::/64")
-BOUND = 20.0
+BOUND = 60.0
 """Seconds after which a condition is taken to be never met; the machine may be busy."""
 
 

@@ -15,6 +15,7 @@ import pytest
 from bgp_ipvlan import errors, model
 from bgp_ipvlan.bgp import message, policy, update
 from bgp_ipvlan.engines.embedded import sockets
+from bgp_ipvlan.engines.embedded.link import Link
 from tests.unit.bgp.speakers import OTHER, PREFIX, SIX, Speaker, free_port, until
 from tests.unit.bgp.test_faults import common
 from tests.unit.bgp.test_wire_engine import KEEPALIVE, Wire, connect, opening
@@ -372,6 +373,7 @@ async def test_one_that_does_not_read() -> None:
         await wire.read_open()
         wire.say(opening("10.0.0.2"), KEEPALIVE)
         await until(a.established, "both sessions")
+        link = narrow(a, b)
         for med in range(10):
             a.engine.announce(a.announcement(p, med=med) for p in MANY)
             await asyncio.sleep(0)
@@ -380,8 +382,6 @@ async def test_one_that_does_not_read() -> None:
 
         assert delivery == model.Delivery(2, (b.address,))
         # Ten tables were announced; what waits for it is one, and not even all of that.
-        link = next(p for p in a.engine._neighbors if p.config.address == b.address).link
-        assert link is not None
         waiting = link.connection._transport.get_write_buffer_size()  # type: ignore[union-attr]
         assert 0 < waiting < 2 * len(MANY) * 5
         wire.writer.close()
@@ -394,17 +394,28 @@ async def test_send_hold_timer() -> None:
     a.knows(c)
     c.knows(a)
     async with ended(a, c):
-        await a.start(*MANY, send_hold_time=1)
+        await a.start(send_hold_time=1)
         await c.start()
         wire = await connect(a, b.address, receive_buffer=4096)
         await wire.read_open()
         wire.say(opening("10.0.0.2"), KEEPALIVE)
         ticking = asyncio.create_task(_keep_alive(wire))
+        await until(a.established, "both sessions")
+        narrow(a, b)
+        a.engine.announce(map(a.announcement, MANY))
         await until(lambda: a.about(b).last_error.startswith("Send Hold"), "the send hold timer")
         ticking.cancel()
         wire.writer.close()
 
         assert a.about(c).state is model.SessionState.ESTABLISHED
+
+
+def narrow(of: Speaker, to: Speaker) -> Link:
+    """Give a session a send buffer that little fills."""
+    link = next(p for p in of.engine._neighbors if p.config.address == to.address).link
+    assert link is not None
+    link.connection.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+    return link
 
 
 def _med(speaker: Speaker, prefix: model.Prefix) -> int | None:
