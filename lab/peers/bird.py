@@ -95,9 +95,10 @@ class Bird:
         return sum(map(int, found))
 
     def notification(self, address: str) -> str:
-        """`Last error` of the protocol."""
-        found = re.search(r"Last error:\s+(.*)", self._shown(address))
-        return found.group(1) if found else ""
+        """From its log: what birdc shows is gone with the next session."""
+        said = "<RMT>", "<ERR>"
+        found = (common.last_line(self.process, word, self._name(address) + ": ") for word in said)
+        return max(found)  # lines begin with the time
 
     def announce(self, prefix: str | common.Originated) -> None:
         """Originate one more prefix."""

@@ -131,7 +131,7 @@ class Peer(Protocol):
         """How many routes or UPDATEs it has had from a neighbour, as it counts: grows with each."""
 
     def notification(self, address: str) -> str:
-        """The last error between it and the neighbour in the daemon's words, empty if none."""
+        """The last NOTIFICATION between it and the neighbour in the daemon's words, or empty."""
 
     def announce(self, prefix: str | Originated) -> None:
         """Originate one more prefix."""
@@ -159,6 +159,27 @@ class Peer(Protocol):
 def originated(one: str | Originated) -> Originated:
     """A plain prefix is one without attributes."""
     return one if isinstance(one, Originated) else Originated(prefix=one)
+
+
+def last_line(process_: process.Process, *words: str) -> str:
+    """The last line of a log that has all of these words; empty if none has."""
+    lines = reversed(process_.output().splitlines())
+    return next((line for line in lines if all(word in line for word in words)), "")
+
+
+def own_address(host: namespace.Host, family: str) -> str:
+    """A host's first global address of a family.
+
+    Raises:
+        namespace.LabError: it has none.
+    """
+    name = {"ipv4": "inet", "ipv6": "inet6"}[family]
+    for link in host.links().values():
+        for address in link["addr_info"]:
+            if address["family"] == name and address["scope"] == "global":
+                found: str = address["local"]
+                return found
+    raise namespace.LabError(f"{host.name} has no {family} address")
 
 
 def family(prefix: str) -> str:

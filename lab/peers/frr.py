@@ -106,10 +106,8 @@ class Frr:
         return count
 
     def notification(self, address: str) -> str:
-        """What is shown of the last reset."""
-        shown = self._shown(address)
-        keys = ("lastResetDueTo", "lastNotificationReason", "lastShutdownDescription")
-        return ", ".join(str(shown[key]) for key in keys if shown.get(key))
+        """From its log: what vtysh shows is gone with the next session."""
+        return common.last_line(self.process, "%NOTIFICATION", address)
 
     def announce(self, prefix: str | common.Originated) -> None:
         """Originate one more prefix, without attributes."""
@@ -166,7 +164,12 @@ class Frr:
             " no bgp ebgp-requires-policy",
             " no bgp network import-check",
             " no bgp default ipv4-unicast",
+            " bgp log-neighbor-changes",
             " bgp graceful-restart preserve-fw-state",
+            *(
+                f" bgp graceful-restart restart-time {n.restart_time}"
+                for n in speaker.neighbors[:1]
+            ),
         ]
         for neighbor in speaker.neighbors:
             lines += self._neighbor(neighbor)

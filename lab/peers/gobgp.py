@@ -109,9 +109,7 @@ class GoBgp:
 
     def notification(self, address: str) -> str:
         """From its log: the tool does not tell."""
-        lines = self.process.output().splitlines()
-        said = (line for line in reversed(lines) if f'"{address}"' in line or address in line)
-        return next((line for line in said if "notification" in line.lower()), "")
+        return common.last_line(self.process, ' notification"', address)
 
     def announce(self, prefix: str | common.Originated) -> None:
         """Originate one more prefix, or one more path of it."""
@@ -126,8 +124,9 @@ class GoBgp:
         raise common.Unsupported("GoBGP never sends ROUTE-REFRESH")
 
     def reset(self, address: str) -> None:
-        """`reset`: a Cease."""
-        self.host.run("gobgp", "neighbor", address, "reset")
+        """`disable` and `enable`: a Cease. After its `reset` it stays idle for half a minute."""
+        for word in ("disable", "enable"):
+            self.host.run("gobgp", "neighbor", address, word)
 
     def stop(self) -> None:
         """SIGTERM: gobgpd sends Cease, or nothing where graceful restart is on."""
@@ -178,7 +177,6 @@ def _neighbor(neighbor: common.Neighbor) -> str:
         f"    passive-mode = {str(neighbor.passive).lower()}\n",
         f'    local-address = "{local}"\n' if local else "",
         "  [neighbors.timers.config]\n    connect-retry = 1\n",
-        "    idle-hold-time-after-reset = 1\n",
         f"    hold-time = {neighbor.hold_time}\n",
         f"    keepalive-interval = {max(neighbor.hold_time // 3, 1)}\n",
         "  [neighbors.graceful-restart.config]\n",

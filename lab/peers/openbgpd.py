@@ -27,8 +27,7 @@ _NAMES = {
 class OpenBgpd:
     """OpenBGPD 7.7. Witness: bgpctl.
 
-    Of graceful restart it has the helper's side only: its own routes end with it. Its own
-    next hop for IPv6 prefixes on an IPv4 session is ::1, so tell it another.
+    Of graceful restart it has the helper's side only: its own routes end with it.
     """
 
     def __init__(self, host: namespace.Host, speaker: common.Speaker) -> None:
@@ -50,8 +49,12 @@ class OpenBgpd:
         # It refuses a file that others may read: there may be passwords in it.
         config.chmod(0o600)
         self.host.run("install", "-d", "-m", "755", _DIRECTORY)
+        if self.speaker.ipv6:
+            self._own_addresses_on_lo()
         self.process = self.host.start("/usr/sbin/bgpd", "-d", "-v", "-f", config, log="bgpd.log")
-        namespace.wait_until(lambda: self.ctl("show", "neighbor")["neighbors"], "bgpctl to answer")
+        namespace.wait_until(
+            lambda: self.ctl("show", "neighbor").get("neighbors"), "bgpctl to answer"
+        )
 
     def ctl(self, *words: str) -> Any:
         """One bgpctl command; its JSON, or None where it prints none.
@@ -101,12 +104,8 @@ class OpenBgpd:
         return count
 
     def notification(self, address: str) -> str:
-        """The last error sent or received."""
-        text = self.host.run("bgpctl", "show", "neighbor", address).stdout
-        said = [
-            line.strip() for line in text.splitlines() if "ast error" in line or "eason" in line
-        ]
-        return ", ".join(said)
+        """From its log."""
+        return common.last_line(self.process, "notification", address)
 
     def announce(self, prefix: str | common.Originated) -> None:
         """Originate one more prefix."""
@@ -130,11 +129,27 @@ class OpenBgpd:
         self.process.stop()
 
     def kill(self) -> None:
-        """SIGKILL for all of its processes: one that is left would say Cease."""
-        for pid in process.children(self.process.pid):
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+        """SIGKILL for all of its processes."""
+        # Stopped first: whichever sees another one go would say Cease.
+        children = process.children(self.process.pid)
+        for number in (signal.SIGSTOP, signal.SIGKILL):
+            for pid in children:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, number)
         self.process.kill()
+
+    def _own_addresses_on_lo(self) -> None:
+        """So that they are its next hops of the other family than the session's.
+
+        Debian's takes the first of `lo` for that, not of the session's interface, and would
+        announce ::1 and 127.0.0.1.
+        """
+        address = ("ip", "address")
+        six, four = (common.own_address(self.host, family) for family in ("ipv6", "ipv4"))
+        self.host.run(*address, "replace", f"{six}/128", "dev", "lo", "nodad")
+        self.host.run(*address, "flush", "dev", "lo", "scope", "host", "to", "127.0.0.0/8")
+        self.host.run(*address, "replace", f"{four}/32", "dev", "lo")
+        self.host.run(*address, "replace", "127.0.0.1/8", "dev", "lo", "scope", "global")
 
     def _shown(self, address: str) -> dict[str, Any]:
         found: dict[str, Any] = self.ctl("show", "neighbor", address)["neighbors"][0]
