@@ -221,13 +221,16 @@ class AdjRibIn:
         """Mark all there is."""
         self.stale = {*self.accepted.rows, *self.refused.rows}
 
-    def flush_stale(self) -> list[model.Nlri]:
-        """Drop what is still marked.
+    def flush_stale(self, limit: int | None = None) -> list[model.Nlri]:
+        """Drop what is still marked, at most `limit` of it.
 
         Returns:
             The prefixes to be decided anew.
         """
         stale, self.stale = self.stale, set()
+        if limit is not None and len(stale) > limit:
+            self.stale = stale
+            stale = {stale.pop() for _ in range(limit)}
         self.refused.drop(stale, None)
         return self.accepted.drop(stale, None)
 

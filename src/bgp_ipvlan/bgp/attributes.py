@@ -108,7 +108,7 @@ def _values(found: Attributes, raw: dict[int, bytes], *, four_octet_as: bool, eb
             found.problem = found.problem or str(error)
     if ebgp and found.confederation and not found.problem:
         found.problem = "AS_PATH has a confederation's segment"  # RFC 5065 section 5
-    if not four_octet_as and AS4_PATH in raw:
+    if not four_octet_as and AS4_PATH in raw and not _older(raw):
         _merge_as4_path(found, raw[AS4_PATH])
 
 
@@ -159,6 +159,12 @@ def _segments(value: bytes, width: int) -> tuple[tuple[int, ...], int, bool]:
     return tuple(numbers), length, confederation
 
 
+def _older(raw: dict[int, bytes]) -> bool:
+    """An AGGREGATOR that is newer than AS4_PATH: somebody without RFC 6793 aggregated (4.2.3)."""
+    trans = capability.AS_TRANS.to_bytes(2)
+    return AS4_AGGREGATOR in raw and AGGREGATOR in raw and raw[AGGREGATOR][:2] != trans
+
+
 def _merge_as4_path(found: Attributes, value: bytes) -> None:
     """Put the real numbers of AS4_PATH in the place of AS_TRANS (RFC 6793 section 4.2.3)."""
     try:
@@ -171,9 +177,10 @@ def _merge_as4_path(found: Attributes, value: bytes) -> None:
 
 
 def _next_hop(found: Attributes, value: bytes, _: bool) -> None:
-    if len(value) != 4:
-        raise WithdrawError("NEXT_HOP is malformed")
-    found.next_hop = ipaddress.IPv4Address(value)
+    # A malformed one counts as missing: beside MP_REACH_NLRI it does not matter (RFC 4760
+    # section 3), and prefixes that need it are withdrawn without it.
+    if len(value) == 4:
+        found.next_hop = ipaddress.IPv4Address(value)
 
 
 def _number(name: str, field: str) -> Callable[[Attributes, bytes, bool], None]:

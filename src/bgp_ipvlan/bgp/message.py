@@ -201,7 +201,9 @@ def _parameters(data: bytes, width: int) -> Iterator[bytes]:
 
 def notification(error: ProtocolError) -> bytes:
     """The NOTIFICATION that answers an error."""
-    return frame(NOTIFICATION, bytes((error.code, error.subcode)) + error.data)
+    # Whatever the neighbour may be told is never longer than any message (RFC 4271 section 4.1).
+    data = error.data[: MAX_SIZE - HEADER_SIZE - 2]
+    return frame(NOTIFICATION, bytes((error.code, error.subcode)) + data)
 
 
 def shutdown_communication(text: str) -> bytes:

@@ -115,8 +115,10 @@ class Rib:
             if known:
                 known.mark_stale()
 
-    def flush_stale(self, neighbor: model.Address, family: model.Family) -> list[model.Nlri]:
-        """Drop what a neighbour has not announced again.
+    def flush_stale(
+        self, neighbor: model.Address, family: model.Family, *, limit: int | None = None
+    ) -> list[model.Nlri]:
+        """Drop what a neighbour has not announced again, at most `limit` prefixes of it.
 
         Returns:
             The prefixes for `redecide`; until then `best` has them as they were.
@@ -124,10 +126,15 @@ class Rib:
         known = self._neighbors[family].get(neighbor)
         if known is None:
             return []
-        lost = known.flush_stale()
+        lost = known.flush_stale(limit)
         if not known:
             del self._neighbors[family][neighbor]
         return lost
+
+    def is_stale(self, neighbor: model.Address, family: model.Family) -> bool:
+        """Whether a neighbour has prefixes that it has not announced again."""
+        known = self._neighbors[family].get(neighbor)
+        return known is not None and bool(known.stale)
 
     def forget(
         self, neighbor: model.Address, *, keep: Iterable[model.Family] = ()

@@ -256,8 +256,8 @@ class Session:
             raise message.ProtocolError(message.OPEN_ERROR, message.BAD_CAPABILITY, wanted)
         self.agreed = agreed
         self.identifier = opening.identifier
-        if agreed.extended_message:
-            self._framer.longest = message.EXTENDED_SIZE
+        # Each side's offer is about what it takes itself (RFC 8654 section 4), and ours stands.
+        self._framer.longest = message.EXTENDED_SIZE
         self._start_timers(min(self.neighbor.hold_time, opening.hold_time), now)
         self._out.append(message.frame(message.KEEPALIVE))
         self.state = model.SessionState.OPEN_CONFIRM

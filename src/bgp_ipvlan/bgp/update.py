@@ -160,7 +160,7 @@ def _check(update: Update) -> None:
             if value is None
         ]
         if any(block.next_hop is None for block in update.announced):
-            missing.append("NEXT_HOP")
+            missing.append("a usable NEXT_HOP")
         if missing:
             found.problem = f"{missing[0]} is missing"
     if found.problem:
@@ -258,6 +258,8 @@ def announce(
     hops = next_hop.packed + (link_local.packed if link_local is not None else b"")
     # What stands around the prefixes: header, two lengths, next hop or MP_REACH_NLRI.
     room = longest - message.HEADER_SIZE - 4 - len(common) - (7 if plain else 9 + len(hops))
+    if room < 1 + family.bits // 8:
+        return  # the attributes alone fill a message: not to be advertised (RFC 4271 section 9.2)
     for part in _parts(keys, room):
         if plain:
             hop = attributes.encode(attributes.NEXT_HOP, hops, attributes.TRANSITIVE)

@@ -239,7 +239,7 @@ def test_update_that_ends_the_session(data: bytes, expected: tuple[int, int]) ->
     [
         (PATH + HOP, "ORIGIN is missing"),
         (ORIGIN + HOP, "AS_PATH is missing"),
-        (ORIGIN + PATH, "NEXT_HOP is missing"),
+        (ORIGIN + PATH, "a usable NEXT_HOP is missing"),
         (attribute(1, b"\3") + PATH + HOP, "ORIGIN is malformed"),
         (attribute(1, b"\0\0") + PATH + HOP, "ORIGIN is malformed"),
         (attribute(1, b"\0", 0xC0) + PATH + HOP, "attribute 1 has wrong flags"),
@@ -250,7 +250,7 @@ def test_update_that_ends_the_session(data: bytes, expected: tuple[int, int]) ->
         (ORIGIN + attribute(2, b"\2") + HOP, "AS_PATH is malformed"),
         (ORIGIN + attribute(2, b"\5\1" + bytes((0, 0, 0, 1))) + HOP, "an unknown segment"),
         (ORIGIN + attribute(2, b"\2\1" + bytes(4)) + HOP, "AS 0"),
-        (ORIGIN + PATH + attribute(3, b"123"), "NEXT_HOP is malformed"),
+        (ORIGIN + PATH + attribute(3, b"123"), "a usable NEXT_HOP is missing"),
         (GOOD + attribute(4, b"123", 0x80), "MULTI_EXIT_DISC is malformed"),
         (GOOD + attribute(8, b"12345", 0xC0), "COMMUNITIES is malformed"),
         (GOOD + attribute(32, b"12345", 0xC0), "LARGE_COMMUNITY is malformed"),

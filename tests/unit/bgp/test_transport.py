@@ -51,7 +51,7 @@ async def test_finish_survives_a_reset() -> None:
         # the loop can have read it.
         client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         client.close()
-        await connection.finish(5)
+        connection.close()
         await until(connection._gone.is_set, "the connection to be gone")
     finally:
         listener.close()
@@ -64,13 +64,13 @@ async def test_finish_delivers_although_much_lies_unread() -> None:
         client.sendall(b"." * 100_000)
         connection.send(b"the last word")
         client.setblocking(False)
-        closing = asyncio.create_task(connection.finish(5))
+        connection.close()
         loop = asyncio.get_running_loop()
         heard = b""
         while data := await loop.sock_recv(client, 100):
             heard += data
         client.close()
-        await closing
+        await connection.closed()
     finally:
         client.close()
         listener.close()

@@ -95,9 +95,11 @@ class EmbeddedEngine:
         takers = [link for link in self._up() if self._takes(link, wanted)]
         if takers:
             waits = [asyncio.create_task(link.idle.wait()) for link in takers]
-            _, late = await asyncio.wait(waits, timeout=timeout)
-            for task in late:
-                task.cancel()
+            try:
+                await asyncio.wait(waits, timeout=timeout)
+            finally:
+                for task in waits:
+                    task.cancel()
         takers = [link for link in takers if not link.session.closed]
         waiting = [link.session.neighbor.address for link in takers if not link.idle.is_set()]
         return model.Delivery(len(takers), tuple(waiting))
@@ -131,9 +133,8 @@ class EmbeddedEngine:
 
     def _withdraw_all(self) -> None:
         for link in self._up():
-            if not link.connection.behind:
-                link.outbox.withdraw_all()
-                link.flush()
+            link.outbox.withdraw_all()
+            link.flush()
 
     # --- ports.Engine: what was learned -----------------------------------------------
 
@@ -173,10 +174,20 @@ class EmbeddedEngine:
     ) -> None:
         """Have exactly these; see `ports.Engine`."""
         for peer in self._neighbors.configure(neighbors, dynamic):
-            self._learning.forget(peer.config.address)
-            self.changed(peer, "removed")
-        if self._neighbors.configured:
-            self.said_all()
+            address, link = peer.config.address, peer.link
+            self._neighbors.end(peer)
+            there = self._neighbors.get(address)
+            keep: frozenset[model.Family] = frozenset()
+            if link is not None and there is not None and link.session.agreed.notification_restart:
+                # The same neighbour with other settings: it keeps our routes too (RFC 8538).
+                keep, seconds = link.kept()
+                there.initial.lost(seconds)
+            self._learning.lost(address, keep=keep)
+            self.changed(peer, "configured anew" if there else "removed")
+        for peer in self._neighbors:
+            for family in model.Family:
+                self._limit(peer, family)
+        self.said_all()
 
     def reset(self, neighbor: model.Address, *, soft: bool, message: str = "") -> None:
         """End a session, or ask for its routes again; see `ports.Engine`."""
@@ -213,9 +224,10 @@ class EmbeddedEngine:
 
     def resume(self) -> None:
         """Talk again; see `ports.Engine`."""
-        self._is_shut = False
         self.graceful_shutdown(on=False)
-        self._neighbors.wake()
+        if self._is_shut:
+            self._is_shut = False
+            self._neighbors.wake()
 
     # --- peer_.Owner --------------------------------------------------------------------
 
@@ -246,7 +258,11 @@ class EmbeddedEngine:
 
     def learned(self, peer: peer_.Peer, event: session.Learned) -> None:
         """Into the tables; too much of it ends the session."""
-        if not self._learning.learned(peer.config, event):
+        self._learning.learned(peer.config, event)
+        self._limit(peer, event.family)
+
+    def _limit(self, peer: peer_.Peer, family: model.Family) -> None:
+        if peer.link is None or not self._learning.exceeds(peer.config, family):
             return
         limit, seconds = peer.config.max_prefixes, peer.config.max_prefixes_restart
         peer.hold_idle("max-prefixes", seconds or float("inf"))
@@ -257,22 +273,21 @@ class EmbeddedEngine:
             limit,
             again,
         )
-        if peer.link is not None:
-            peer.link.end(peer.link.session.exceeded(event.family))
+        peer.link.end(peer.link.session.exceeded(family))
 
     def lost(self, peer: peer_.Peer, *, keep: frozenset[model.Family]) -> None:
         """Forget its routes, or keep them for its return."""
-        self._learning.lost(peer.config.address, keep=keep)
+        refreshing = frozenset(peer.initial.refreshing)
+        self._learning.lost(peer.config.address, keep=keep, refreshing=refreshing)
 
     def mark_stale(self, peer: peer_.Peer, family: model.Family) -> None:
         """It will say all of a family again."""
-        self._learning.rib.mark_stale(peer.config.address, (family,))
+        self._learning.mark_stale(peer.config.address, family)
 
     def flush_stale(self, peer: peer_.Peer, family: model.Family) -> None:
         """It has not announced these again."""
         self._learning.flush_stale(peer.config.address, family)
-        if not peer.own_addresses():
-            self.ended(peer)
+        self.ended(peer)
 
     def said_all(self, peer: peer_.Peer | None = None) -> None:  # noqa: ARG002 - whichever
         """When the last has, all is known."""
@@ -287,7 +302,8 @@ class EmbeddedEngine:
 
     def ended(self, peer: peer_.Peer) -> None:
         """A dynamic neighbour goes with its connection, unless its routes are kept."""
-        if peer.dynamic and not self._learning.rib.received(peer.config.address):
+        gone = not peer.own_addresses() and not self._learning.rib.received(peer.config.address)
+        if peer.dynamic and gone:
             self._neighbors.drop_dynamic(peer)
 
     # --- inside -------------------------------------------------------------------------

@@ -34,6 +34,8 @@ class InitialTable:
         """It has been, once."""
         self.ended: set[model.Family] = set()
         """Families whose End-of-RIB came in this session."""
+        self.refreshing: set[model.Family] = set()
+        """Families it is saying once more (RFC 7313)."""
         self._awaited: frozenset[model.Family] = frozenset()
         self._promised = False
         self._stale_timer: asyncio.TimerHandle | None = None
@@ -42,6 +44,7 @@ class InitialTable:
     def begin(self, agreed: capability.Agreed) -> None:
         """A session is up."""
         self.ended.clear()
+        self.refreshing.clear()
         self._awaited = agreed.families
         self._promised = agreed.restart is not None
         kept = agreed.restart.families if agreed.restart else {}
@@ -53,11 +56,29 @@ class InitialTable:
         self.heard()
 
     def end_of_rib(self, family: model.Family) -> None:
-        """The neighbour has sent a whole family, at first or after a refresh."""
+        """The neighbour has sent a whole family."""
         self.ended.add(family)
-        self._flush_stale(family)
+        if family not in self.refreshing:
+            self._flush_stale(family)
         if self.ended >= self._awaited:
             self.finish()
+
+    def refresh_begun(self, family: model.Family) -> bool:
+        """It says a family once more; False where that is to be ignored.
+
+        RFC 7313 section 4: before End-of-RIB, where that was promised.
+        """
+        if self._promised and family not in self.ended:
+            return False
+        self.refreshing.add(family)
+        self.hold_stale(STALE_TIME)
+        return True
+
+    def refresh_ended(self, family: model.Family) -> None:
+        """It has said it; without a beginning that means nothing."""
+        if family in self.refreshing:
+            self.refreshing.discard(family)
+            self._flush_stale(family)
 
     def heard(self) -> None:
         """Something came: where no End-of-RIB is promised, wait for silence."""
@@ -75,6 +96,7 @@ class InitialTable:
 
     def lost(self, keep_seconds: float) -> None:
         """The session is over; stale routes are kept for so long."""
+        self.refreshing.clear()
         if self._quiet_timer is not None:
             self._quiet_timer.cancel()
         if keep_seconds:
@@ -94,5 +116,6 @@ class InitialTable:
 
     def _stale_over(self) -> None:
         self._stale_timer = None
+        self.refreshing.clear()
         for family in model.Family:
             self._flush_stale(family)

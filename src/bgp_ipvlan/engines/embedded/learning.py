@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import functools
 import logging
 from collections import deque
 from collections.abc import Callable, Iterable
@@ -45,43 +46,36 @@ class Learning:
         self._policies: dict[model.Address, tuple[Rules, policy.Policy]] = {}
         self.rib = rib.Rib(maximum_paths=config.maximum_paths)
         self._told: dict[model.Address, _Told] = {}
-        self._backlog: deque[tuple[model.Family, list[model.Nlri]]] = deque()
+        self._backlog: deque[Callable[[], None]] = deque()
+        """What is left for later turns of the loop."""
+        self._flushing: set[tuple[model.Address, model.Family]] = set()
         self._turn: asyncio.Handle | None = None
 
     # --- a neighbour speaks ----------------------------------------------------------------
 
-    def learned(self, neighbor: model.NeighborConfig, event: session.Learned) -> bool:
-        """Prefixes announced or withdrawn.
-
-        Returns:
-            Whether the neighbour has said more than it may (`max_prefixes`).
-        """
+    def learned(self, neighbor: model.NeighborConfig, event: session.Learned) -> None:
+        """Prefixes announced or withdrawn."""
         if event.path is None:
             if event.problem:
                 self._note(neighbor, event, event.problem.replace(" ", "-"))
-            self._tell(
-                self.rib.learn(
-                    neighbor.address, event.family, None, event.prefixes, path_id=event.path_id
-                )
-            )
-            return False
-        if event.refused:
+            self._accept(neighbor, event, event.prefixes)
+        elif event.refused:
             self._refuse(neighbor, event, event.prefixes, event.refused)
         else:
             accepted, refused = self._policy(neighbor).split(event.family, event.prefixes)
             if refused:
                 self._refuse(neighbor, event, refused, policy.REASON)
             if accepted:
-                self._tell(
-                    self.rib.learn(
-                        neighbor.address,
-                        event.family,
-                        event.path,
-                        accepted,
-                        path_id=event.path_id,
-                    )
-                )
-        return self._exceeds(neighbor, event.family)
+                self._accept(neighbor, event, accepted)
+
+    def _accept(
+        self, neighbor: model.NeighborConfig, event: session.Learned, prefixes: list[model.Nlri]
+    ) -> None:
+        self._tell(
+            self.rib.learn(
+                neighbor.address, event.family, event.path, prefixes, path_id=event.path_id
+            )
+        )
 
     def _refuse(
         self,
@@ -129,7 +123,8 @@ class Learning:
             reason,
         )
 
-    def _exceeds(self, neighbor: model.NeighborConfig, family: model.Family) -> bool:
+    def exceeds(self, neighbor: model.NeighborConfig, family: model.Family) -> bool:
+        """Whether a neighbour has said more of a family than it may; warns when it is near."""
         limit = neighbor.max_prefixes
         if not limit:
             return False
@@ -155,13 +150,35 @@ class Learning:
         """A session is up: what was said about the last one may be said again."""
         self._told.pop(neighbor, None)
 
-    def lost(self, neighbor: model.Address, *, keep: frozenset[model.Family]) -> None:
-        """Forget its routes, or keep them for its return."""
-        for family in keep:
+    def lost(
+        self,
+        neighbor: model.Address,
+        *,
+        keep: frozenset[model.Family],
+        refreshing: frozenset[model.Family] = frozenset(),
+    ) -> None:
+        """Forget its routes, or keep them for its return.
+
+        Args:
+            neighbor: whose.
+            keep: families to keep, marked stale.
+            refreshing: those of which it was saying all again when the session ended: what it
+                had not said again yet is as good as the rest.
+        """
+        for family in keep - refreshing:
             # Not heard of since its last restart (RFC 4724 section 4.2).
-            self.flush_stale(neighbor, family)
-        self.rib.mark_stale(neighbor, keep)
+            self._decide(family, self.rib.flush_stale(neighbor, family))
+        for family in keep:
+            self.mark_stale(neighbor, family)
         self.forget(neighbor, keep=keep)
+
+    def mark_stale(self, neighbor: model.Address, family: model.Family) -> None:
+        """What it does not say again goes with `flush_stale`."""
+        if (neighbor, family) in self._flushing:
+            # Else what was about to go would be kept with the rest.
+            self._flushing.discard((neighbor, family))
+            self._decide(family, self.rib.flush_stale(neighbor, family))
+        self.rib.mark_stale(neighbor, (family,))
 
     def forget(
         self, neighbor: model.Address, *, keep: frozenset[model.Family] = frozenset()
@@ -174,7 +191,18 @@ class Learning:
 
     def flush_stale(self, neighbor: model.Address, family: model.Family) -> None:
         """It has not announced these again."""
-        self._decide(family, self.rib.flush_stale(neighbor, family))
+        self._flushing.add((neighbor, family))
+        self._flush_slice(neighbor, family)
+
+    def _flush_slice(self, neighbor: model.Address, family: model.Family) -> None:
+        if (neighbor, family) not in self._flushing:
+            return
+        lost = self.rib.flush_stale(neighbor, family, limit=_SLICE)
+        if self.rib.is_stale(neighbor, family):
+            self._later(functools.partial(self._flush_slice, neighbor, family))
+        else:
+            self._flushing.discard((neighbor, family))
+        self._redecide(family, lost)
 
     def next_hops_changed(self, usable: Callable[[model.Address], bool]) -> None:
         """Other next hops can be reached than before: decide again where there is a choice."""
@@ -185,22 +213,26 @@ class Learning:
     # --- deciding -------------------------------------------------------------------------
 
     def _decide(self, family: model.Family, prefixes: list[model.Nlri]) -> None:
-        if len(prefixes) <= _SLICE and not self._backlog:
-            self._tell(self.rib.redecide(family, prefixes))
+        if len(prefixes) <= _SLICE:
+            self._redecide(family, prefixes)
             return
         for start in range(0, len(prefixes), _SLICE):
-            self._backlog.append((family, prefixes[start : start + _SLICE]))
-        self._go_on()
+            part = prefixes[start : start + _SLICE]
+            self._later(functools.partial(self._redecide, family, part))
 
-    def _go_on(self) -> None:
-        if self._backlog and self._turn is None:
+    def _redecide(self, family: model.Family, prefixes: list[model.Nlri]) -> None:
+        self._tell(self.rib.redecide(family, prefixes))
+
+    def _later(self, work: Callable[[], None]) -> None:
+        self._backlog.append(work)
+        if self._turn is None:
             self._turn = asyncio.get_running_loop().call_soon(self._work)
 
     def _work(self) -> None:
         self._turn = None
-        family, prefixes = self._backlog.popleft()
-        self._tell(self.rib.redecide(family, prefixes))
-        self._go_on()
+        self._backlog.popleft()()
+        if self._backlog and self._turn is None:
+            self._turn = asyncio.get_running_loop().call_soon(self._work)
 
     def _tell(self, changes: Iterable[model.BestPaths]) -> None:
         for change in changes:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Protocol
 
 from bgp_ipvlan import model
 from bgp_ipvlan.bgp import capability, session
 from bgp_ipvlan.engines.embedded import outbox, transport
+
+_MOST_EVENTS, _MOST_PREFIXES = 128, 4000
+"""Of what one reading brought, so much is worked off in one turn of the loop, about 5 ms, so
+that no neighbour delays the others (D7)."""
 
 
 class Owner(Protocol):
@@ -47,6 +51,8 @@ class Link:
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
         self._send_timer: asyncio.TimerHandle | None = None
+        self._turn: asyncio.Handle | None = None
+        """The rest of what was read waits for it."""
         self.session = session.Session(
             owner.local,
             owner.config,
@@ -64,7 +70,30 @@ class Link:
 
     def received(self, data: bytes) -> None:
         """Octets came."""
-        self._tell(self.session.receive(data, self._loop.time()))
+        self._work(self.session.receive(data, self._loop.time()))
+
+    def _work(self, events: Iterator[session.Event]) -> None:
+        """Some of what was read; the rest in later turns, and nothing is read until then."""
+        if self._some(events):
+            self._turn = None
+            self.connection.resume()
+        else:
+            self._turn = self._loop.call_soon(self._work, events)
+            self.connection.pause()
+        self.flush()
+
+    def _some(self, events: Iterator[session.Event]) -> bool:
+        """Work off some events; True when there are no more."""
+        prefixes = 0
+        for count, event in enumerate(events, start=1):
+            self._owner.on_event(self, event)
+            if self.session.closed:
+                return True  # also where we ended it over this event: the rest is void
+            if isinstance(event, session.Learned):
+                prefixes += len(event.prefixes)
+            if count >= _MOST_EVENTS or prefixes >= _MOST_PREFIXES:
+                return False
+        return True
 
     def disconnected(self, reason: str) -> None:
         """The connection is gone."""
@@ -131,6 +160,13 @@ class Link:
         self._owner.on_event(self, self.session.send_hold_expired())
         self.drop()
 
+    def kept(self) -> tuple[frozenset[model.Family], int]:
+        """Families whose routes may be kept over its end, and for how many seconds (RFC 4724)."""
+        restart = self.session.agreed.restart
+        if restart is None or not restart.time:
+            return frozenset(), 0
+        return frozenset(restart.families), restart.time
+
     # --- the end ------------------------------------------------------------------------
 
     def end(self, closed: session.Closed) -> None:
@@ -145,7 +181,10 @@ class Link:
         self.connection.close()
 
     def stop_timers(self) -> None:
-        """Hold and keepalive matter no more."""
+        """Hold, keepalive and what was read matter no more."""
+        if self._turn is not None:
+            self._turn.cancel()
+            self._turn = None
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

@@ -37,7 +37,10 @@ class Neighbors:
         self._listener = transport.Listener(config, self._accept)
         self._started = False
         self._idle = ""
-        self._ending: set[asyncio.Task[None]] = set()
+        self._passwords: dict[model.Prefix, str] = {}
+        self._listening: asyncio.Task[None] | None = None
+        self._ending: list[transport.Connection] = []
+        """Closed, and not quite gone."""
         self._refused: set[model.Address] = set()
 
     def __iter__(self) -> Iterator[peer_.Peer]:
@@ -58,18 +61,25 @@ class Neighbors:
         Raises:
             errors.EngineError: `port-in-use`, `cannot-listen`, `password-unusable`.
         """
-        self._check(self._config.neighbors, self._config.dynamic)
-        if (self._peers or self._dynamic) and self._config.listen_port:
+        configs = [peer.config for peer in self]
+        self._check(configs, self._dynamic)
+        self._passwords = _passwords(configs, self._dynamic)
+        if (configs or self._dynamic) and self._config.listen_port:
             await self._listener.start(six=self._has_six())
-            self._set_passwords(self._config.neighbors, self._config.dynamic)
+            self._listener.set_passwords(self._passwords)
         self._started = True
         for peer in self:
             peer.start()
 
     async def stop(self, *, cease: int, data: bytes) -> None:
         """End all; see `peer.Peer.stop`."""
+        self._started = False
+        if self._listening is not None:
+            self._listening.cancel()
         self._listener.close()
-        await asyncio.gather(*self._ending, *(peer.stop(cease=cease, data=data) for peer in self))
+        for peer in self:
+            self._ending += peer.stop(cease=cease, data=data)
+        await asyncio.gather(*(connection.closed() for connection in self._ending))
 
     def configure(
         self,
@@ -79,29 +89,32 @@ class Neighbors:
         """Have exactly these; see `ports.Engine.configure`.
 
         Returns:
-            The peers that are no more, whose routes are to be forgotten.
+            The peers that are no more.
         """
         wanted = {one.address: one for one in neighbors}
         ranges = tuple(dynamic)
         self._check(wanted.values(), ranges)
+        passwords = _passwords(wanted.values(), ranges)
+        # All keys or none: those to come before anything else changes, then those to go.
+        self._listener.set_passwords({**self._passwords, **passwords}, before=self._passwords)
         gone = [peer for peer in self if self._leaves(peer, wanted, ranges)]
         for peer in gone:
-            changed = peer.config.address in wanted
-            subcode = message.CONFIGURATION_CHANGE if changed else message.PEER_DECONFIGURED
-            self._end(peer, subcode)
-        for prefix in {one.prefix for one in self._dynamic} - {one.prefix for one in ranges}:
-            self._listener.set_password(prefix, "")
-        self._dynamic = ranges
-        self._set_passwords(wanted.values(), ranges)
+            del self._peers[peer.config.address]
+        self._listener.set_passwords(
+            {**dict.fromkeys(self._passwords.keys() - passwords.keys(), ""), **passwords}
+        )
+        self._passwords, self._dynamic = passwords, ranges
         for address, config in wanted.items():
             there = self._peers.get(address)
             if there is None:
-                self._add(peer_.Peer(self._config, config, self._owner))
+                self._add(config, [peer for peer in gone if peer.config.address == address])
             elif there.config != config:
                 self._change(there, config)
-        if self._started and not self._listener.listening and self._config.listen_port:
-            self._ending.add(task := asyncio.create_task(self._listen_late()))
-            task.add_done_callback(self._ending.discard)
+        for peer in [peer for peer in self if peer.dynamic]:
+            found = _range_of(peer.config.address, ranges)
+            assert found is not None
+            self._change(peer, _as_peer(peer.config.address, found))
+        self._listen_late()
         return gone
 
     def _leaves(
@@ -111,15 +124,25 @@ class Neighbors:
         ranges: tuple[model.DynamicNeighbors, ...],
     ) -> bool:
         """Whether a peer ends: it is no longer wanted, or what it is cannot change in place."""
-        address = peer.config.address
-        config = wanted.get(address)
+        config = wanted.get(peer.config.address)
         if peer.dynamic:
-            found = _range_of(address, ranges)
-            return config is not None or found is None or _as_peer(address, found) != peer.config
+            found = _range_of(peer.config.address, ranges)
+            if config is not None or found is None:
+                return True
+            config = _as_peer(peer.config.address, found)
         return config is None or not _differences(peer.config, config) <= _BY_REFRESH
 
-    def _add(self, peer: peer_.Peer) -> None:
-        self._peers[peer.config.address] = peer
+    def end(self, peer: peer_.Peer) -> None:
+        """Say the last word to a peer that `configure` gave back."""
+        changed = peer.config.address in self._peers
+        subcode = message.CONFIGURATION_CHANGE if changed else message.PEER_DECONFIGURED
+        self._ending = [one for one in self._ending if one.open]
+        self._ending += peer.stop(cease=subcode)
+
+    def _add(self, config: model.NeighborConfig, before: list[peer_.Peer]) -> None:
+        peer = self._peers[config.address] = peer_.Peer(self._config, config, self._owner)
+        # With another configuration it is the same neighbour, which we have met.
+        peer.met = any(one.met for one in before)
         if self._idle:
             peer.hold_idle(self._idle)
         if self._started:
@@ -127,24 +150,13 @@ class Neighbors:
 
     def _change(self, peer: peer_.Peer, config: model.NeighborConfig) -> None:
         differences = _differences(peer.config, config)
-        peer.config = config
-        if peer.link is None:
-            return
-        peer.link.session.neighbor = config
-        if differences <= _IN_PLACE:
+        peer.configure(config)
+        if peer.link is None or differences <= _IN_PLACE:
             return
         try:
             peer.ask_again()
         except errors.EngineError:
             peer.close(message.CONFIGURATION_CHANGE)
-
-    def _end(self, peer: peer_.Peer, subcode: int) -> None:
-        del self._peers[peer.config.address]
-        if peer.config.password and not peer.dynamic:
-            self._listener.set_password(ipaddress.ip_network(peer.config.address), "")
-        task = asyncio.create_task(peer.stop(cease=subcode))
-        self._ending.add(task)
-        task.add_done_callback(self._ending.discard)
 
     # --- idleness of all ----------------------------------------------------------------
 
@@ -163,6 +175,8 @@ class Neighbors:
     # --- who may connect ------------------------------------------------------------------
 
     def _accept(self, connection: transport.Connection) -> transport.Receiver | None:
+        if not self._started:
+            return None  # it came while we were stopping
         address = connection.remote
         peer = self._peers.get(address) or self._from_range(address)
         if peer is None:
@@ -195,12 +209,17 @@ class Neighbors:
         peer = self._peers[address] = peer_.Peer(self._config, config, self._owner, dynamic=True)
         return peer
 
-    def drop_dynamic(self, peer: peer_.Peer) -> bool:
-        """Forget a dynamic neighbour that has gone; False for others."""
+    def drop_dynamic(self, peer: peer_.Peer) -> None:
+        """Forget a dynamic neighbour that has gone, once it need not be held off any more."""
         if not peer.dynamic or self._peers.get(peer.config.address) is not peer:
-            return False
+            return
+        loop = asyncio.get_running_loop()
+        if peer.idle_until > loop.time():
+            if peer.idle_until != float("inf"):
+                loop.call_at(peer.idle_until, self._owner.ended, peer)
+            return
         del self._peers[peer.config.address]
-        return True
+        peer.stop()
 
     # --- passwords ----------------------------------------------------------------------
 
@@ -214,29 +233,34 @@ class Neighbors:
         for found in dynamic:
             sockets.check_password(found.template, found.prefix)
 
-    def _set_passwords(
-        self,
-        neighbors: Iterable[model.NeighborConfig],
-        dynamic: Iterable[model.DynamicNeighbors],
-    ) -> None:
-        for found in dynamic:
-            self._listener.set_password(found.prefix, found.template.password)
-        for one in neighbors:
-            self._listener.set_password(ipaddress.ip_network(one.address), one.password)
-
     def _has_six(self) -> bool:
         return any(a.version == 6 for a in self._peers) or any(
             found.prefix.version == 6 for found in self._dynamic
         )
 
-    async def _listen_late(self) -> None:
-        """The first neighbour came when we ran already."""
+    def _listen_late(self) -> None:
+        """Listen, where the first neighbour came when we ran already."""
+        needed = (self._peers or self._dynamic) and self._config.listen_port
+        if self._started and needed and not self._listener.listening and self._listening is None:
+            self._listening = asyncio.create_task(self._listen())
+
+    async def _listen(self) -> None:
         try:
             await self._listener.start(six=self._has_six())
-            configs = [peer.config for peer in self.configured]
-            self._set_passwords(configs, self._dynamic)
+            self._listener.set_passwords(self._passwords)
         except errors.EngineError as error:
             log.error("not listening reason=%s error=%s", error.reason, error)
+        finally:
+            self._listening = None
+
+
+def _passwords(
+    neighbors: Iterable[model.NeighborConfig], dynamic: Iterable[model.DynamicNeighbors]
+) -> dict[model.Prefix, str]:
+    """Who has which password; the narrower of two prefixes wins in the kernel too."""
+    found = {one.prefix: one.template.password for one in dynamic if one.template.password}
+    found |= {ipaddress.ip_network(n.address): n.password for n in neighbors if n.password}
+    return found
 
 
 def _range_of(

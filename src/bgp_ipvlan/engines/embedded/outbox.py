@@ -62,6 +62,8 @@ class Outbox:
 
     def refresh(self, family: model.Family) -> None:
         """The whole table again, because the neighbour asked (RFC 2918, RFC 7313)."""
+        if family in self._firsts:
+            return  # it is about to get it, and End-of-RIB must come first (RFC 7313 section 4)
         self.mark(family, self._table[family])
         self._refreshes.add(family)
 

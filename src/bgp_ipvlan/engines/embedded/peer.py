@@ -25,12 +25,15 @@ _RETRY_FIRST, _RETRY_LAST = 1.0, 15.0
 together in a rack: short, but not in step."""
 _SOUND = 30.0
 """A session that held for so many seconds was a good one: the next attempt may follow soon."""
+_MOST_SHORT = 3
+"""So many shorter ones in a row are taken for restarts."""
 _TOGETHER = 3.0
 """Connections that stand within so many seconds were made at once from both sides. No host
 restarts in that time unnoticed."""
+_UNUSABLE = 60.0
+"""Seconds after which a password that the kernel refused is tried again."""
 _MOST_LINKS = 4
 """Connections of one neighbour at a time, so that it cannot use up our sockets."""
-_CLOSE_TIMEOUT = 2.0
 _NEVER = float("inf")
 
 
@@ -112,6 +115,8 @@ class Peer:
         self._idle_until = float("-inf")
         """Idle hold (RFC 4271 section 8.1.1): until then its connections are refused."""
         self._next_attempt = float("-inf")
+        self._short = 0
+        """Sessions in a row that did not last."""
         self._up_at = float("-inf")
         self._stopped = False
         self._task: asyncio.Task[None] | None = None
@@ -123,12 +128,15 @@ class Peer:
         if not self.config.passive and self._task is None:
             self._task = asyncio.create_task(self._connect_always())
 
-    async def stop(self, *, cease: int = 0, data: bytes = b"") -> None:
-        """End for good.
+    def stop(self, *, cease: int = 0, data: bytes = b"") -> list[transport.Connection]:
+        """End for good, at once: from here on it says and hears nothing.
 
         Args:
             cease: subcode of the Cease to send; 0 sends nothing.
             data: of it.
+
+        Returns:
+            Connections that deliver the last word; they are gone within seconds.
         """
         self._stopped = True
         if self._task is not None:
@@ -140,10 +148,8 @@ class Peer:
             if cease:
                 one.session.close(cease, data)
                 one.connection.send(one.session.take())
-            one.stop_timers()
-        async with asyncio.TaskGroup() as group:
-            for one in links:
-                group.create_task(one.connection.finish(_CLOSE_TIMEOUT))
+            one.drop()
+        return [one.connection for one in links]
 
     def hold_idle(self, reason: str, seconds: float = _NEVER) -> None:
         """Have no connection for some seconds, or until `wake`.
@@ -154,6 +160,11 @@ class Peer:
         """
         self.idle_reason = reason
         self._idle_until = asyncio.get_running_loop().time() + seconds
+
+    @property
+    def idle_until(self) -> float:
+        """When it may connect again, by the loop's clock."""
+        return self._idle_until
 
     def wake(self) -> None:
         """End idleness of whatever reason: connect now."""
@@ -166,6 +177,12 @@ class Peer:
         """End its connections with Cease; it is tried again unless `hold_idle` says otherwise."""
         for one in list(self._links):
             one.end(one.session.close(subcode, data, detail))
+
+    def configure(self, config: model.NeighborConfig) -> None:
+        """Take another configuration that its connections can live with."""
+        self.config = config
+        for one in self._links:
+            one.session.neighbor = config
 
     def ask_again(self) -> None:
         """Ask for all its routes (RFC 2918), because what we let in has changed.
@@ -233,13 +250,15 @@ class Peer:
                 self.last_error = f"connect: {getattr(error, 'strerror', None) or 'timed out'}"
                 log.debug("connect failed neighbor=%s error=%s", self.config.address, error)
             except errors.EngineError as error:
+                if self.last_error != str(error):
+                    log.warning(
+                        "connect failed neighbor=%s reason=%s error=%s",
+                        self.config.address,
+                        error.reason,
+                        error,
+                    )
                 self.last_error = str(error)
-                log.warning(
-                    "connect failed neighbor=%s reason=%s error=%s",
-                    self.config.address,
-                    error.reason,
-                    error,
-                )
+                self.hold_idle(error.reason, _UNUSABLE)
             finally:
                 self._connecting = False
             # Also after a connection that stood: what ended at once will end at once again.
@@ -260,7 +279,9 @@ class Peer:
             self.idle_reason = ""
 
     def _connected(self, connection: transport.Connection) -> link_.Link | None:
-        if self._stopped or asyncio.get_running_loop().time() < self._idle_until:
+        # It may have connected to us while our attempt was under way.
+        held = asyncio.get_running_loop().time() < self._idle_until
+        if self._stopped or held or self.link is not None:
             return None
         return self._add(connection, outgoing=True)
 
@@ -289,7 +310,6 @@ class Peer:
             self._links.remove(link)
         if not self._links:
             self._wake.set()
-            self.owner.ended(self)
 
     # --- events --------------------------------------------------------------------
 
@@ -303,11 +323,13 @@ class Peer:
                 self._collide(link, identifier)
             case session.Established():
                 self._established(link)
-            case session.EndOfRib(family) | session.RefreshEnded(family):
+            case session.EndOfRib(family):
                 self.initial.end_of_rib(family)
             case session.RefreshBegun(family):
-                self.owner.mark_stale(self, family)
-                self.initial.hold_stale(initial.STALE_TIME)
+                if self.initial.refresh_begun(family):
+                    self.owner.mark_stale(self, family)
+            case session.RefreshEnded(family):
+                self.initial.refresh_ended(family)
             case session.RefreshWanted(family):
                 link.outbox.refresh(family)
             case session.Closed(reason, graceful):
@@ -322,10 +344,11 @@ class Peer:
         for other in [one for one in self._links if one is not link]:
             if other is self.link:
                 young = link.since - self._up_at < _TOGETHER
-                if other.session.agreed.restart is not None and not young:
+                if other.session.agreed.restart is not None and not (young or link.outgoing):
                     # RFC 4724 section 5: it has restarted, and the old connection is dead
                     # without our having noticed.
-                    self._closed(other, "neighbor came back on a new connection", graceful=True)
+                    gone = other.session.lost("neighbor came back on a new connection")
+                    self.on_event(other, gone)
                     other.drop()
                 else:
                     self._refuse(link)
@@ -363,25 +386,38 @@ class Peer:
     def _closed(self, link: link_.Link, reason: str, *, graceful: bool) -> None:
         self._back_off(link, fault=link.session.fault)
         self.last_error = reason
-        if link is not self.link:
-            self._remove(link)
-            log.info("connection ended neighbor=%s reason=%s", self.config.address, reason)
-            return
-        self.link = None
-        self.since = time.time()
-        restart = link.session.agreed.restart if graceful else None
-        keep = frozenset(restart.families) if restart is not None and restart.time else frozenset()
-        self.owner.lost(self, keep=keep)
-        self.initial.lost(restart.time if keep and restart is not None else 0)
-        kept = f", its routes are kept for {restart.time} s" if keep and restart else ""
-        self.owner.changed(self, reason + kept)
+        established = link is self.link
+        if established:
+            self.link = None
+        # First of all: what follows calls others, and no failure of theirs may wedge us.
         self._remove(link)
+        if not established:
+            log.info("connection ended neighbor=%s reason=%s", self.config.address, reason)
+            self.owner.ended(self)
+            return
+        self.since = time.time()
+        keep, seconds = link.kept() if graceful else (frozenset(), 0)
+        self.owner.lost(self, keep=keep)
+        self.initial.lost(seconds)
+        kept = f", its routes are kept for {seconds} s" if keep else ""
+        self.owner.changed(self, reason + kept)
+        self.owner.ended(self)
 
     def _back_off(self, link: link_.Link, *, fault: bool) -> None:
         """How soon the next connection may follow the end of this one."""
         now = asyncio.get_running_loop().time()
-        if link is self.link and (not fault or now - self._up_at > _SOUND):
-            self._delay = _RETRY_FIRST
-        elif fault:
+        if link is not self.link:
+            flaps = fault
+        elif now - self._up_at > _SOUND:
+            self._delay, self._short = _RETRY_FIRST, 0
+            return
+        else:
+            # A restart or two is nobody's fault; sessions that end again and again are, and may
+            # cost neither us nor those we tell much (RFC 4271 section 8.1.1).
+            self._short += 1
+            flaps = fault or self._short > _MOST_SHORT
+            if not flaps:
+                self._delay = _RETRY_FIRST
+        if flaps:
             self._idle_until = max(self._idle_until, now + self._delay)
             self._delay = min(self._delay * 2, _RETRY_LAST)

@@ -40,13 +40,16 @@ def set_password(sock: socket.socket, who: model.Prefix, password: str) -> None:
     except OSError as error:
         if not key and error.errno == errno.ENOENT:
             return  # there was none
-        raise _unusable(who, error.strerror or "") from None
+        why = error.strerror or ""
+        if error.errno == errno.ENOMEM:
+            why = "the socket holds no more keys: raise sysctl net.core.optmem_max"
+        raise _unusable(who, why) from None
 
 
 def _unusable(who: model.Prefix, why: str) -> errors.EngineError:
     return errors.EngineError(
         "password-unusable",
-        f"the password of neighbor {who} cannot be used: {why} (the kernel needs TCP MD5, "
+        f"the password of neighbor {who} cannot be used: {why} (TCP MD5 needs a kernel with "
         f"CONFIG_TCP_MD5SIG); without it there is no session",
     )
 

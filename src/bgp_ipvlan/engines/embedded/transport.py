@@ -7,7 +7,7 @@ import contextlib
 import errno
 import ipaddress
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from bgp_ipvlan import errors, model
@@ -18,6 +18,8 @@ CHUNK = 1 << 16
 _buffer = bytearray(CHUNK)
 """One for all: asyncio fills it and hands it on in one step, and 500 neighbours need no 32 MB."""
 _CONNECT_TIMEOUT = 10.0
+_LINGER = 2.0
+"""Seconds that a closed connection may take to deliver our last word."""
 
 
 class Receiver(Protocol):
@@ -45,6 +47,7 @@ class Connection(asyncio.BufferedProtocol):
         self._receiver: Receiver | None = None
         self._transport: asyncio.Transport | None = None
         self._gone = asyncio.Event()
+        self._abort: asyncio.TimerHandle | None = None
         self._total = 0
         self.behind = False
         """The socket has not taken all yet: the other side does not read fast enough."""
@@ -100,9 +103,14 @@ class Connection(asyncio.BufferedProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Asyncio's callback."""
         self._gone.set()
+        if self._abort is not None:
+            self._abort.cancel()
+        self._end(f"connection lost: {exc}" if exc else "connection closed by peer")
+
+    def _end(self, reason: str) -> None:
         receiver, self._receiver = self._receiver, None
         if receiver is not None:
-            receiver.disconnected(f"connection lost: {exc}" if exc else "connection closed by peer")
+            receiver.disconnected(reason)
 
     def pause_writing(self) -> None:
         """Asyncio's callback."""
@@ -120,37 +128,51 @@ class Connection(asyncio.BufferedProtocol):
             self._total += len(data)
             self._transport.write(data)
 
-    def close(self) -> None:
-        """Close after what is queued has been sent. The receiver hears no more of it.
+    def eof_received(self) -> None:
+        """Asyncio's callback: the other side says no more.
 
-        Where the other side does not read, that would be never: then at once.
+        Asyncio would tell of the end only when all of ours is sent, which may be never.
         """
-        self._receiver = None
-        if self._transport is not None:
-            if self.behind:
-                self._transport.abort()
-            else:
-                self._transport.close()
+        self._end("connection closed by peer")
 
-    async def finish(self, timeout: float) -> None:
-        """Close so that the other side reads all that is queued, waiting at most `timeout` seconds.
+    def pause(self) -> None:
+        """Read nothing more for now."""
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.pause_reading()
+
+    def resume(self) -> None:
+        """Read on."""
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.resume_reading()
+
+    def close(self) -> None:
+        """Close so that the other side reads all that is queued, if it does so soon.
 
         Closing while octets of the other side lie unread makes the kernel send RST, and what
         we said last may be lost by it. So say only that no more comes, and wait for its end.
+        The receiver hears no more of it.
         """
         self._receiver = None
         transport = self._transport
-        if transport is None or self._gone.is_set():
+        if transport is None or transport.is_closing() or self._abort is not None:
             return
         try:
-            async with asyncio.timeout(timeout):
-                if not transport.is_closing():
-                    transport.write_eof()
-                await self._gone.wait()
+            transport.resume_reading()
+            transport.write_eof()
         except OSError:
-            # Too late (TimeoutError is one), or the other side's reset came before the loop
-            # read it (ENOTCONN): an escape here would cancel the other neighbours' Cease.
-            transport.abort()
+            transport.abort()  # too late: its reset came before the loop read it (ENOTCONN)
+            return
+        self._abort = asyncio.get_running_loop().call_later(_LINGER, transport.abort)
+
+    @property
+    def open(self) -> bool:
+        """Whether it is not gone yet."""
+        return self._transport is not None and not self._gone.is_set()
+
+    async def closed(self) -> None:
+        """Return when it is gone; within seconds after `close`."""
+        if self._transport is not None:
+            await self._gone.wait()
 
 
 async def connect(
@@ -220,17 +242,37 @@ class Listener:
                 if address.version == 6 and address.is_unspecified and not (six or _has_ipv6()):
                     continue
                 sock = _bind(address, self._config.listen_port)
-                server = await loop.create_server(lambda: Connection(self._accept), sock=sock)
+                server = await loop.create_server(
+                    lambda: Connection(self._accept), sock=sock, backlog=socket.SOMAXCONN
+                )
                 self._servers.append((sock, server))
         except BaseException:
             self.close()
             raise
 
-    def set_password(self, who: model.Prefix, password: str) -> None:
-        """TCP MD5 for connections from some addresses; see `sockets.set_password`."""
-        for sock, _ in self._servers:
-            if sock.family == model.Family.of(who).af:
-                sockets.set_password(sock, who, password)
+    def set_passwords(
+        self, passwords: Mapping[model.Prefix, str], *, before: Mapping[model.Prefix, str] = {}
+    ) -> None:
+        """TCP MD5 for connections from some addresses; see `sockets.set_password`.
+
+        Args:
+            passwords: by address; an empty one ends it.
+            before: to be restored when one of them is refused.
+
+        Raises:
+            errors.EngineError: `password-unusable`.
+        """
+        done: list[tuple[socket.socket, model.Prefix]] = []
+        try:
+            for sock, _ in self._servers:
+                for who, password in passwords.items():
+                    if sock.family == model.Family.of(who).af:
+                        sockets.set_password(sock, who, password)
+                        done.append((sock, who))
+        except errors.EngineError:
+            for sock, who in done:
+                sockets.set_password(sock, who, before.get(who, ""))
+            raise
 
     def close(self) -> None:
         """Listen no more."""
