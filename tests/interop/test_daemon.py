@@ -1,4 +1,4 @@
-"""The daemon as a user runs it, beside BIRD, FRR and GoBGP: `ip route` is the witness."""
+"""The daemon as a user runs it, beside daemons of every make: `ip route` is the witness."""
 
 from __future__ import annotations
 
@@ -8,17 +8,13 @@ from typing import Any
 import pytest
 
 from lab import agent, namespace, peers
-from tests.interop.site import THEIRS, THEIRS6, THEM, THEM6, US, Site
+from tests.interop.site import ALL, THEIRS, THEIRS6, THEM, THEM6, US, Site
 
 AS = 64512
 
 
 @pytest.fixture(
-    params=[
-        (kind, remote_as)
-        for kind in (peers.Bird, peers.Frr, peers.GoBgp)
-        for remote_as in (AS, 64513)
-    ],
+    params=[(kind, remote_as) for kind in ALL for remote_as in (AS, 64513)],
     ids=lambda param: f"{param[0].__name__}-{'ibgp' if param[1] == AS else 'ebgp'}",
 )
 def site(request: pytest.FixtureRequest) -> Iterator[Site]:
