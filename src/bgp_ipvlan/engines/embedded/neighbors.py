@@ -214,9 +214,9 @@ class Neighbors:
         if not peer.dynamic or self._peers.get(peer.config.address) is not peer:
             return
         loop = asyncio.get_running_loop()
-        if peer.idle_until > loop.time():
-            if peer.idle_until != float("inf"):
-                loop.call_at(peer.idle_until, self._owner.ended, peer)
+        if peer.backoff.held(loop.time()):
+            if peer.backoff.idle_until != float("inf"):
+                loop.call_at(peer.backoff.idle_until, self._owner.ended, peer)
             return
         del self._peers[peer.config.address]
         peer.stop()

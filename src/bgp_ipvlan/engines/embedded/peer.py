@@ -9,24 +9,16 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import logging
-import random
 import time
 from typing import Protocol
 
 from bgp_ipvlan import errors, model
 from bgp_ipvlan.bgp import capability, message, session, update
-from bgp_ipvlan.engines.embedded import initial, outbox, transport
+from bgp_ipvlan.engines.embedded import backoff, initial, outbox, transport
 from bgp_ipvlan.engines.embedded import link as link_
 
 log = logging.getLogger("bgp_ipvlan")
 
-_RETRY_FIRST, _RETRY_LAST = 1.0, 15.0
-"""Seconds between attempts, doubling, with jitter (RFC 4271 section 10). Hosts come and go
-together in a rack: short, but not in step."""
-_SOUND = 30.0
-"""A session that held for so many seconds was a good one: the next attempt may follow soon."""
-_MOST_SHORT = 3
-"""So many shorter ones in a row are taken for restarts."""
 _TOGETHER = 3.0
 """Connections that stand within so many seconds were made at once from both sides. No host
 restarts in that time unnoticed."""
@@ -34,7 +26,6 @@ _UNUSABLE = 60.0
 """Seconds after which a password that the kernel refused is tried again."""
 _MOST_LINKS = 4
 """Connections of one neighbour at a time, so that it cannot use up our sockets."""
-_NEVER = float("inf")
 
 
 class Owner(Protocol):
@@ -111,12 +102,7 @@ class Peer:
         self._connecting = False
         self._wake = asyncio.Event()
         """No connection stands, or waiting was cut short: look whether to connect."""
-        self._delay = _RETRY_FIRST
-        self._idle_until = float("-inf")
-        """Idle hold (RFC 4271 section 8.1.1): until then its connections are refused."""
-        self._next_attempt = float("-inf")
-        self._short = 0
-        """Sessions in a row that did not last."""
+        self.backoff = backoff.Backoff()
         self._up_at = float("-inf")
         self._stopped = False
         self._task: asyncio.Task[None] | None = None
@@ -151,7 +137,7 @@ class Peer:
             one.drop()
         return [one.connection for one in links]
 
-    def hold_idle(self, reason: str, seconds: float = _NEVER) -> None:
+    def hold_idle(self, reason: str, seconds: float = backoff.NEVER) -> None:
         """Have no connection for some seconds, or until `wake`.
 
         Args:
@@ -159,18 +145,12 @@ class Peer:
             seconds: from now.
         """
         self.idle_reason = reason
-        self._idle_until = asyncio.get_running_loop().time() + seconds
-
-    @property
-    def idle_until(self) -> float:
-        """When it may connect again, by the loop's clock."""
-        return self._idle_until
+        self.backoff.hold(_now() + seconds)
 
     def wake(self) -> None:
         """End idleness of whatever reason: connect now."""
         self.idle_reason = ""
-        self._idle_until = self._next_attempt = float("-inf")
-        self._delay = _RETRY_FIRST
+        self.backoff.clear()
         self._wake.set()
 
     def close(self, subcode: int, data: bytes = b"", detail: str = "") -> None:
@@ -232,13 +212,12 @@ class Peer:
     # --- connections -----------------------------------------------------------------
 
     async def _connect_always(self) -> None:
-        loop = asyncio.get_running_loop()
         while True:
             self._wake.clear()
             if self._links:
                 await self._wake.wait()
                 continue
-            wait = max(self._idle_until, self._next_attempt) - loop.time()
+            wait = self.backoff.wait(_now())
             if wait > 0:
                 await self._sleep(wait)
                 continue
@@ -261,34 +240,29 @@ class Peer:
                 self.hold_idle(error.reason, _UNUSABLE)
             finally:
                 self._connecting = False
-            # Also after a connection that stood: what ended at once will end at once again.
-            # Jitter of 0.75 to 1 (RFC 4271 section 10).
-            self._next_attempt = loop.time() + self._delay * random.uniform(0.75, 1.0)
-            self._delay = min(self._delay * 2, _RETRY_LAST)
+            self.backoff.attempted(_now())
 
     async def _sleep(self, seconds: float) -> None:
         """Until `wake`, or so long."""
         try:
-            async with asyncio.timeout(None if seconds == _NEVER else seconds):
+            async with asyncio.timeout(None if seconds == backoff.NEVER else seconds):
                 await self._wake.wait()
         except TimeoutError:
             pass
 
     def _end_of_idle(self) -> None:
-        if self.idle_reason and asyncio.get_running_loop().time() >= self._idle_until:
+        if self.idle_reason and not self.backoff.held(_now()):
             self.idle_reason = ""
 
     def _connected(self, connection: transport.Connection) -> link_.Link | None:
         # It may have connected to us while our attempt was under way.
-        held = asyncio.get_running_loop().time() < self._idle_until
-        if self._stopped or held or self.link is not None:
+        if self._stopped or self.backoff.held(_now()) or self.link is not None:
             return None
         return self._add(connection, outgoing=True)
 
     def accept(self, connection: transport.Connection) -> link_.Link | None:
         """A connection from the neighbour's side; None refuses it."""
-        now = asyncio.get_running_loop().time()
-        if self._stopped or now < self._idle_until or len(self._links) >= _MOST_LINKS:
+        if self._stopped or self.backoff.held(_now()) or len(self._links) >= _MOST_LINKS:
             log.debug("connection refused neighbor=%s reason=idle-hold", self.config.address)
             return None
         self._end_of_idle()
@@ -375,7 +349,7 @@ class Peer:
             self._refuse(other)
         self.link = link
         self.met = True
-        self._up_at = asyncio.get_running_loop().time()
+        self._up_at = _now()
         self.since, self.last_error = time.time(), ""
         self.initial.begin(link.session.agreed)
         self.owner.changed(self, f"router_id={ipaddress.IPv4Address(link.session.identifier)}")
@@ -384,7 +358,10 @@ class Peer:
             link.outbox.first(family)
 
     def _closed(self, link: link_.Link, reason: str, *, graceful: bool) -> None:
-        self._back_off(link, fault=link.session.fault)
+        if link is self.link:
+            self.backoff.session_ended(_now(), self._up_at, fault=link.session.fault)
+        elif link.session.fault:
+            self.backoff.flapped(_now())
         self.last_error = reason
         established = link is self.link
         if established:
@@ -403,21 +380,6 @@ class Peer:
         self.owner.changed(self, reason + kept)
         self.owner.ended(self)
 
-    def _back_off(self, link: link_.Link, *, fault: bool) -> None:
-        """How soon the next connection may follow the end of this one."""
-        now = asyncio.get_running_loop().time()
-        if link is not self.link:
-            flaps = fault
-        elif now - self._up_at > _SOUND:
-            self._delay, self._short = _RETRY_FIRST, 0
-            return
-        else:
-            # A restart or two is nobody's fault; sessions that end again and again are, and may
-            # cost neither us nor those we tell much (RFC 4271 section 8.1.1).
-            self._short += 1
-            flaps = fault or self._short > _MOST_SHORT
-            if not flaps:
-                self._delay = _RETRY_FIRST
-        if flaps:
-            self._idle_until = max(self._idle_until, now + self._delay)
-            self._delay = min(self._delay * 2, _RETRY_LAST)
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
