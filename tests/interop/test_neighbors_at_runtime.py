@@ -1,0 +1,436 @@
+"""What an operator does to a running daemon, with two BIRDs: one is meant, one must not notice."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import json
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bgp_ipvlan import model, state
+from lab import agent, namespace, peers
+
+US, LEFT, RIGHT = "192.0.2.1", "192.0.2.2", "192.0.2.3"
+AS, LEFT_AS, RIGHT_AS = 64512, 64513, 64514
+OF_LEFT, OF_RIGHT, OURS = "10.2.0.0/16", "10.3.0.0/16", "10.1.1.0/24"
+MARK = "65535:0"
+"""GRACEFUL_SHUTDOWN (RFC 8326)."""
+GLOBAL = f"[global.config]\nas = {AS}\n"
+TO_LEFT = f"""
+[[neighbors]]
+[neighbors.config]
+neighbor-address = "{LEFT}"
+peer-as = {LEFT_AS}
+"""
+TO_RIGHT = TO_LEFT.replace(LEFT, RIGHT).replace(str(LEFT_AS), str(RIGHT_AS))
+
+
+class Rack:
+    """Our host, whose daemon has a file and one network, and two neighbours on the same wire."""
+
+    def __init__(self, lab: namespace.Lab, file: str) -> None:
+        hosts = [lab.host(name) for name in ("us", "left", "right")]
+        addresses = (US, LEFT, RIGHT)
+        lab.segment(
+            *(
+                namespace.Port(host, "eth1", (f"{address}/24",))
+                for host, address in zip(hosts, addresses, strict=True)
+            )
+        )
+        self.host = hosts[0]
+        self.left = _bird(hosts[1], LEFT_AS, LEFT, OF_LEFT)
+        self.right = _bird(hosts[2], RIGHT_AS, RIGHT, OF_RIGHT)
+        self.file = self.host.directory / "config.toml"
+        self.write(file)
+        kept = self.host.directory / "state"
+        asyncio.run(_keep_network(kept))
+        flags = ("--host-interface", "eth1", "--config-file", str(self.file))
+        self.daemon = agent.Agent(self.host, *flags, "--state-dir", str(kept))
+
+    def write(self, text: str) -> None:
+        """The daemon's file."""
+        self.file.write_text(text)
+        self.file.chmod(0o600)
+
+    def up(self) -> None:
+        """Start all three; the left neighbour's session stands."""
+        self.left.start()
+        self.right.start()
+        self.daemon.start()
+        self.wait(lambda: OF_LEFT in self.kernel(), "the left neighbour's route")
+
+    def kernel(self) -> set[str]:
+        """Learned routes, by `ip route`."""
+        return {r["dst"] for r in self.host.routes("proto", "179") if "gateway" in r}
+
+    def neighbor(self, address: str) -> dict[str, Any]:
+        """One of `neighbors --json`."""
+        found: dict[str, Any] = self.daemon.ask(f"neighbors?address={address}")["neighbors"][0]
+        return found
+
+    def wait(self, condition: Callable[[], object], what: str) -> None:
+        """Wait; fails with the daemon's log."""
+        try:
+            namespace.wait_until(condition, what)
+        except namespace.LabError as error:
+            raise namespace.LabError(f"{error}\n{self.daemon.log()[-3000:]}") from None
+
+    def refused(self, *argv: str) -> str:
+        """A command that must fail; its one line."""
+        done = self.host.run(agent.COMMAND, *argv, check=False)
+        assert done.returncode == 1, done.stdout
+        (line,) = done.stderr.splitlines()
+        return line
+
+
+def _bird(host: namespace.Host, local_as: int, address: str, prefix: str) -> peers.Bird:
+    neighbor = peers.Neighbor(address=US, remote_as=AS)
+    speaker = peers.Speaker(
+        local_as=local_as, router_id=address, neighbors=(neighbor,), originate=(prefix,)
+    )
+    return peers.Bird(host, speaker)
+
+
+async def _keep_network(directory: Path) -> None:
+    """A network as Docker made it in an earlier life; no link is needed to announce it."""
+    opened = await state.State.open(directory)
+    subnet = model.Subnet(ipaddress.ip_network(OURS))
+    await opened.put_network(model.Network(id=64 * "a", parent="eth1", subnets=(subnet,)))
+    await opened.close()
+
+
+def sessions(bird: peers.Bird) -> int:
+    """How often BIRD has logged that its session came up."""
+    return bird.process.output().count("BGP session established")
+
+
+@pytest.fixture
+def rack() -> Iterator[Rack]:
+    """The left neighbour is in the file, the right one is not; all run."""
+    with namespace.Lab() as lab:
+        made = Rack(lab, GLOBAL + TO_LEFT)
+        made.up()
+        yield made
+        # Whatever was done in the test was done to somebody else.
+
+
+@pytest.fixture
+def undisturbed(rack: Rack) -> Iterator[Rack]:
+    """As `rack`; at the end the left neighbour has had one session and no route of it went."""
+    watch = rack.host.start("ip", "monitor", "route", log="monitor.log")
+    marker = ("blackhole", "198.51.100.1", "proto", "static")
+
+    def seen() -> bool:
+        for verb in ("add", "del"):
+            rack.host.run("ip", "route", verb, *marker)
+        return "Deleted blackhole 198.51.100.1" in watch.output()
+
+    namespace.wait_until(seen, "the monitor to watch")
+    yield rack
+    # The monitor tells in order: with a new mark, all before has been shown.
+    before = watch.output().count("Deleted blackhole")
+    namespace.wait_until(
+        lambda: seen() and watch.output().count("Deleted blackhole") > before, "all to be shown"
+    )
+    assert rack.left.established(US)
+    assert sessions(rack.left) == 1
+    assert f"Deleted {OF_LEFT}" not in watch.output()
+
+
+# --- reload ---------------------------------------------------------------------------------
+
+
+def test_reload_adds_and_removes(undisturbed: Rack) -> None:
+    """A neighbour in the file is talked to, one out of it is told why; the other goes on."""
+    rack = undisturbed
+    rack.write(GLOBAL + TO_LEFT + TO_RIGHT)
+
+    printed = rack.daemon.run("reload")
+    rack.wait(lambda: OF_RIGHT in rack.kernel(), "the right neighbour's route")
+    assert f"added {RIGHT}" in printed
+    peers.wait_learned(rack.right, OURS)
+
+    rack.write(GLOBAL + TO_LEFT)
+    rack.daemon.process.signal(signal.SIGHUP)
+    rack.wait(lambda: OF_RIGHT not in rack.kernel(), "the right neighbour's route to go")
+    rack.wait(lambda: "Peer de-configured" in rack.right.process.output(), "BIRD to be told")
+    assert "reloaded added=0 changed=0 removed=1" in rack.daemon.log()
+
+
+def test_reload_of_import_rules(undisturbed: Rack) -> None:
+    """New rules let a route in and out again; the sessions stay."""
+    rack = undisturbed
+    rack.left.announce("10.4.0.0/16")
+    rack.wait(lambda: "10.4.0.0/16" in rack.kernel(), "the second route")
+
+    rack.write(f'{GLOBAL}{TO_LEFT}[policy]\nimport = ["{OF_LEFT}"]')
+    rack.daemon.run("reload")
+    rack.wait(lambda: "10.4.0.0/16" not in rack.kernel(), "the second route to go")
+    (refused,) = rack.daemon.ask("routes")["refused"]
+    shown = rack.daemon.run("routes")
+    rack.write(GLOBAL + TO_LEFT)
+    rack.daemon.run("reload")
+    rack.wait(lambda: "10.4.0.0/16" in rack.kernel(), "the second route to be back")
+
+    assert (refused["prefix"], refused["reason"]) == ("10.4.0.0/16", "import-policy")
+    assert (refused["neighbor"], refused["as_path"]) == (LEFT, [LEFT_AS])
+    (line,) = (line for line in shown.splitlines() if "10.4.0.0/16" in line)
+    assert "refused" in line
+    assert "import-policy" in line
+
+
+@pytest.mark.parametrize(
+    ("file", "reason", "says"),
+    [
+        (GLOBAL + TO_LEFT + "[global", "config-file", "config.toml is not TOML"),
+        (GLOBAL + TO_LEFT.replace("peer-as", "peer-ass"), "unknown-key", "did you mean config.p"),
+        (GLOBAL.replace(str(AS), "1") + TO_LEFT, "needs-restart", "systemctl restart"),
+    ],
+    ids=["not-toml", "unknown-key", "another-as"],
+)
+def test_bad_reload(undisturbed: Rack, file: str, reason: str, says: str) -> None:
+    """Exit status 1 and one line; by SIGHUP the log has it; nothing changes."""
+    rack = undisturbed
+    rack.write(file)
+
+    line = rack.refused("reload")
+    rack.daemon.process.signal(signal.SIGHUP)
+    rack.wait(lambda: "not reloaded, all is as before" in rack.daemon.log(), "the log to say so")
+
+    assert line.startswith("bgp-ipvlan: ")
+    assert line.endswith(f"[{reason}]")
+    assert says in line
+    assert [n["address"] for n in rack.daemon.ask("neighbors")["neighbors"]] == [LEFT]
+
+
+def test_reload_names_what_needs_a_restart(undisturbed: Rack) -> None:
+    """It is said, and the rest of the file counts."""
+    rack = undisturbed
+    text = GLOBAL.replace(f"{AS}\n", f"{AS}\nport = 1179\n")
+    rack.write(text + TO_LEFT + TO_RIGHT)
+
+    printed = rack.daemon.run("reload")
+
+    assert "needs a restart: --listen-port 179 → 1179" in printed
+    rack.wait(lambda: OF_RIGHT in rack.kernel(), "the right neighbour's route")
+
+
+# --- neighbours by command --------------------------------------------------------------------
+
+
+def test_neighbor_add_set_remove(undisturbed: Rack) -> None:
+    """Each does what it says to the one it names, until a reload takes it back."""
+    rack = undisturbed
+    added = json.loads(rack.daemon.run("neighbor", "add", f"{RIGHT},as={RIGHT_AS}", "--json"))
+    rack.wait(lambda: OF_RIGHT in rack.kernel(), "the right neighbour's route")
+    assert added["neighbors"][0]["configured"]["hold_time"] == 9
+
+    rack.daemon.run("neighbor", "set", f"{RIGHT},hold=6,name=new")
+    rack.wait(lambda: rack.neighbor(RIGHT)["hold_time"] == 6, "a session with the new hold time")
+    rack.wait(lambda: OF_RIGHT in rack.kernel(), "its route to be back")
+    assert rack.neighbor(RIGHT)["description"] == "new"
+    again = sessions(rack.right)
+
+    rack.daemon.run("neighbor", "set", f"{RIGHT},max-prefixes=7")
+    assert rack.neighbor(RIGHT)["configured"]["max_prefixes"] == 7
+
+    assert "neighbor-exists" in rack.refused("neighbor", "add", RIGHT)
+    assert "hold 1" in rack.refused("neighbor", "set", f"{RIGHT},hold=1")
+    assert sessions(rack.right) == again
+
+    rack.daemon.run("neighbor", "remove", RIGHT)
+    rack.wait(lambda: OF_RIGHT not in rack.kernel(), "its route to go")
+    rack.wait(lambda: "Peer de-configured" in rack.right.process.output(), "BIRD to be told")
+    assert "unknown-neighbor" in rack.refused("neighbor", "remove", RIGHT)
+
+    rack.daemon.run("neighbor", "add", f"{RIGHT},as={RIGHT_AS}")
+    rack.wait(lambda: OF_RIGHT in rack.kernel(), "its route again")
+    assert f"removed {RIGHT}" in rack.daemon.run("reload")
+    rack.wait(lambda: OF_RIGHT not in rack.kernel(), "its route to go with the reload")
+
+
+def test_password_at_run_time(undisturbed: Rack) -> None:
+    """A password that only we have keeps the neighbour out, the same on both sides lets it in."""
+    rack = undisturbed
+    key = rack.host.directory / "key"
+    key.write_text("geheim, with a comma\n")
+    key.chmod(0o600)
+    rack.right.stop()
+    neighbor = peers.Neighbor(address=US, remote_as=AS, password="geheim, with a comma")
+    rack.right = peers.Bird(
+        rack.right.host,
+        peers.Speaker(
+            local_as=RIGHT_AS, router_id=RIGHT, neighbors=(neighbor,), originate=(OF_RIGHT,)
+        ),
+    )
+    rack.right.start()
+
+    rack.daemon.run("neighbor", "add", f"{RIGHT},as={RIGHT_AS},password-file={key}")
+    rack.wait(lambda: OF_RIGHT in rack.kernel(), "the right neighbour's route")
+    shown = rack.daemon.run("neighbors", RIGHT)
+
+    assert rack.neighbor(RIGHT)["password"] is True
+    assert "password" in shown
+    for text in (shown, rack.daemon.run("neighbors", "--json"), rack.daemon.log()):
+        assert "geheim" not in text
+
+
+def test_neighbor_reset(rack: Rack) -> None:
+    """Soft asks for the routes again, hard ends the session with the text, and it comes back."""
+    before = _exports(rack.left)
+    rack.daemon.run("neighbor", "reset", LEFT, "--soft")
+    rack.wait(lambda: _exports(rack.left) > before, "BIRD to send its routes again")
+    assert sessions(rack.left) == 1
+
+    rack.daemon.run("neighbor", "reset", LEFT, "--message", "new cable")
+    rack.wait(lambda: sessions(rack.left) == 2, "the session to come back")
+
+    assert 'Administrative reset: "new cable"' in rack.left.process.output()
+    assert "unknown-neighbor" in rack.refused("neighbor", "reset", RIGHT)
+
+
+def _exports(bird: peers.Bird) -> int:
+    """Routes BIRD has sent to us, again and again."""
+    text = bird.ctl("show protocols all to_192_0_2_1")
+    # received, rejected, filtered, ignored, accepted
+    return int(text.partition("Export updates:")[2].split()[4])
+
+
+def test_too_many_prefixes(rack: Rack) -> None:
+    """The neighbour is left alone, status says so; a higher limit and a reset bring it back."""
+    rack.daemon.run("neighbor", "set", f"{LEFT},max-prefixes=1,max-prefixes-restart=0")
+    rack.left.announce("10.4.0.0/16")
+    rack.wait(lambda: not rack.kernel(), "its routes to go")
+
+    warnings = rack.daemon.ask("status")["warnings"]
+    table = rack.daemon.run("neighbors")
+    rack.daemon.run("neighbor", "set", f"{LEFT},max-prefixes=2")
+    rack.daemon.run("neighbor", "reset", LEFT)
+    rack.wait(lambda: rack.kernel() == {OF_LEFT, "10.4.0.0/16"}, "both routes")
+
+    (warning,) = warnings
+    assert warning.startswith(f"neighbor {LEFT} is left alone")
+    assert warning.endswith("[max-prefixes]")
+    assert "max-prefixes" in table
+    assert rack.daemon.ask("status")["warnings"] == []
+
+
+def test_routes_are_bounded(rack: Rack) -> None:
+    """`--limit` holds for refused ones too, and says how many there are."""
+    rack.write(f'{GLOBAL}{TO_LEFT}[policy]\nimport = ["{OF_LEFT}"]')
+    rack.daemon.run("reload")
+    for number in range(3):
+        rack.left.announce(f"10.4.{number}.0/24")
+    rack.wait(lambda: rack.neighbor(LEFT)["refused"] == 3, "three refused paths")
+
+    found = json.loads(rack.daemon.run("routes", "--limit", "1", "--json"))
+    printed = rack.daemon.run("routes", "--limit", "1")
+
+    assert (len(found["routes"]), len(found["refused"])) == (1, 1)
+    assert (found["total"], found["total_refused"]) == (2, 3)
+    assert "1 more routes: --limit 2" in printed
+    assert "2 more refused: --limit 3" in printed
+
+
+def test_neighbor_in_detail(rack: Rack) -> None:
+    """All that was agreed, and all that was asked for."""
+    shown = {
+        line[:18].strip(): line[18:].strip()
+        for line in rack.daemon.run("neighbors", LEFT).splitlines()
+    }
+
+    assert shown["neighbor"] == LEFT
+    assert shown["state"].startswith("Established for 0:")
+    assert shown["AS"] == f"{LEFT_AS}, ours {AS}"
+    assert (shown["router id"], shown["our address"]) == (LEFT, US)
+    assert "graceful-restart" in shown["capabilities"]
+    assert shown["hold time"] == "9 s agreed, 9 s configured, keepalive 3 s"
+    assert shown["import"] == "all"
+    assert "unknown-neighbor" in rack.refused("neighbors", "192.0.2.99")
+
+
+# --- drain ----------------------------------------------------------------------------------
+
+
+def test_drain(rack: Rack) -> None:
+    """Marked, then gone with the text; so also after a restart, until `undrain`."""
+    assert MARK not in peers.wait_learned(rack.left, OURS).communities
+    drain = rack.host.start(
+        *(agent.COMMAND, "drain", "--wait", "5", "--message", "kernel update"), log="drain.log"
+    )
+    rack.wait(lambda: MARK in _communities(rack.left), "BIRD to see the mark")
+    assert OF_LEFT in rack.kernel()
+    assert drain.alive
+    peers.wait_forgotten(rack.left, OURS)
+
+    assert drain.wait() == 0
+    assert "drained" in drain.output()
+    assert 'Administrative shutdown: "kernel update"' in rack.left.process.output()
+    assert rack.neighbor(LEFT)["idle_reason"] == "shutdown"
+    (warning,) = rack.daemon.ask("status")["warnings"]
+    assert "[drained]" in warning
+    assert rack.kernel() == set()
+
+    rack.daemon.stop()
+    rack.daemon.start()
+    assert rack.daemon.ask("drain")["drain"]["message"] == "kernel update"
+    (warning,) = rack.daemon.ask("status")["warnings"]
+    assert "[drained]" in warning
+    assert not rack.left.established(US)
+
+    rack.daemon.run("undrain")
+    assert MARK not in peers.wait_learned(rack.left, OURS).communities
+    rack.wait(lambda: OF_LEFT in rack.kernel(), "the route to be learned again")
+    assert rack.daemon.ask("status")["warnings"] == []
+    assert "not-drained" in rack.refused("undrain")
+
+
+def _communities(bird: peers.Bird) -> frozenset[str]:
+    found = bird.learned(OURS)
+    return frozenset() if found is None else found.communities
+
+
+def test_drain_taken_back(rack: Rack) -> None:
+    """`undrain` while it waits takes the mark off; the session never ended."""
+    peers.wait_learned(rack.left, OURS)
+    drain = rack.host.start(agent.COMMAND, "drain", "--wait", "60", log="drain.log")
+    rack.wait(lambda: MARK in _communities(rack.left), "BIRD to see the mark")
+
+    rack.daemon.run("undrain")
+    rack.wait(lambda: MARK not in _communities(rack.left), "the mark to go")
+
+    assert drain.wait() == 1
+    assert "[not-drained]" in drain.output()
+    assert OURS in rack.left.ctl(f"show route {OURS}")
+    assert sessions(rack.left) == 1
+
+
+def test_crash_while_draining(rack: Rack) -> None:
+    """Neither the command's end nor the daemon's crash takes it back."""
+    peers.wait_learned(rack.left, OURS)
+    drain = rack.host.start(agent.COMMAND, "drain", "--wait", "60", log="drain.log")
+    rack.wait(lambda: MARK in _communities(rack.left), "BIRD to see the mark")
+    drain.kill()
+    assert rack.daemon.ask("drain")["drain"]["done"] is False
+
+    rack.daemon.kill()
+    rack.daemon.start()
+
+    assert rack.daemon.ask("drain")["drain"]["done"] is True
+    assert rack.neighbor(LEFT)["idle_reason"] == "shutdown"
+
+
+def test_stop_with_a_message(rack: Rack) -> None:
+    """`stop --withdraw` tells the neighbours why."""
+    peers.wait_learned(rack.left, OURS)
+
+    rack.daemon.stop_command("--withdraw", "--message", "moving house")
+
+    peers.wait_forgotten(rack.left, OURS)
+    assert 'Administrative shutdown: "moving house"' in rack.left.process.output()
+    assert rack.kernel() == set()
