@@ -28,9 +28,9 @@ def main() -> None:
     console = rich.console.Console()
     if not console.is_terminal:
         console.width = 150
+    described = machine.describe()
     results = [measure.Result(cases.ALL[name]) for name in arguments.cases]
     _run(console, results, arguments)
-    described = machine.describe()
     console.print(table.table(results, arguments.only, rounds=arguments.rounds))
     console.print(" · ".join(f"{name} {text}" for name, text in described.items()), style="dim")
     if arguments.json is not None:

@@ -18,12 +18,13 @@ _VERSIONS = {
 
 
 def describe() -> dict[str, str]:
-    """Cores, memory, kernel and versions."""
+    """Cores and what they were busy with, memory, kernel and versions."""
     names = Path("/proc/cpuinfo").read_text()
     model = re.search(r"model name\s*:\s*(.+)", names)
     pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     return {
         "cores": f"{os.cpu_count()} × {model.group(1) if model else platform.machine()}",
+        "load before": f"{os.getloadavg()[0]:.1f}",
         "memory": f"{pages / 2**30:.0f} GiB",
         "kernel": platform.release().split("-")[0],
         "Python": platform.python_version(),

@@ -45,12 +45,12 @@ def cell(result: measure.Result, one: measure.Measure, contender: str, rounds: i
     return " ".join(
         (
             figure,
-            *([f"{ratio:#.2g}×".replace(".×", "×")] if ratio is not None else ()),
+            *([f"{_number(ratio, 2)}×"] if ratio is not None else ()),
             *([f"({few} of {rounds})"] if few < rounds else ()),
         )
     )
 
 
-def _number(value: float) -> str:
-    """Three digits, or all of those before the point."""
-    return f"{value:.0f}" if value >= 100 else f"{value:#.3g}"
+def _number(value: float, digits: int = 3) -> str:
+    """So many digits, or all of those before the point."""
+    return f"{value:.0f}" if value >= 10 ** (digits - 1) else f"{value:#.{digits}g}"

@@ -123,6 +123,8 @@ def test_cell_tells_figure_ratio_and_missing_rounds() -> None:
     assert table.cell(result, TIME, "BIRD", 1) == "123 s 62×"
     assert table.cell(result, TIME, "BIRD", 2) == "123 s 62× (1 of 2)"
     assert table.cell(result, TIME, measure.OURS, 1) == "[bold red]2.00 s[/]"
+    result.add("FRR", {"time": [950.0]})
+    assert table.cell(result, TIME, "FRR", 1) == "950 s 475×"
     result.failures["BIRD"] = "it fell over"
     assert table.cell(result, TIME, "BIRD", 2) == "failed"
 
