@@ -7,7 +7,7 @@ PYTHON := .venv/bin/python
 ROUNDS ?= 3
 PARTS := unit netns interop dockerd ipvlan
 
-.PHONY: help setup setup-demo setup-venv demo test lint fix soak clean $(PARTS:%=test-%)
+.PHONY: help setup setup-demo setup-venv demo test lint fix soak bench clean $(PARTS:%=test-%)
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z%-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -43,6 +43,9 @@ soak: setup ## all tests ROUNDS times, with fifty times the random cases
 	    echo "soak: round $$round of $(ROUNDS)"; \
 	    scripts/test --hypothesis-profile=soak $(ARGS) || exit; \
 	done
+
+bench: setup ## how fast it is, beside BIRD, FRR and GoBGP; ARGS='parse --rounds 9 --json FILE'
+	@$(if $(filter 0,$(shell id -u)),,sudo) $(PYTHON) -m bench $(ARGS)
 
 clean: ## take away .venv, caches and the lab's newer Docker
 	@[ ! -d /var/cache/bgp-ipvlan-lab ] || rm -rf --one-file-system /var/cache/bgp-ipvlan-lab
