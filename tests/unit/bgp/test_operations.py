@@ -384,7 +384,7 @@ async def test_one_that_does_not_read() -> None:
         # Ten tables were announced; what waits for it is one, and not even all of that.
         waiting = link.connection._transport.get_write_buffer_size()  # type: ignore[union-attr]
         assert 0 < waiting < 2 * len(MANY) * 5
-        wire.writer.close()
+        await wire.close()
 
 
 async def test_send_hold_timer() -> None:
@@ -405,7 +405,7 @@ async def test_send_hold_timer() -> None:
         a.engine.announce(map(a.announcement, MANY))
         await until(lambda: a.about(b).last_error.startswith("Send Hold"), "the send hold timer")
         ticking.cancel()
-        wire.writer.close()
+        await wire.close()
 
         assert a.about(c).state is model.SessionState.ESTABLISHED
 
@@ -455,7 +455,7 @@ async def test_loss_of_many_routes_is_no_long_turn() -> None:
         await until(lambda: a.seen.batches, "the first routes to go")
         turn()
         await until(lambda: not a.seen.best, "all routes to be gone")
-        wire.writer.close()
+        await wire.close()
 
         assert max(len(batch.prefixes) for batch in a.seen.batches) <= 2000
         assert turns >= 10

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ipaddress
 import socket
 
@@ -39,6 +40,12 @@ class Wire:
         kind, body = await self.read()
         assert kind == message.OPEN
         return capability.parse(message.parse_open(body).parameters)
+
+    async def close(self) -> None:
+        """Close, and wait until it is."""
+        self.writer.close()
+        with contextlib.suppress(OSError):
+            await self.writer.wait_closed()
 
     def say(self, *messages: bytes) -> None:
         """Send."""
@@ -100,7 +107,7 @@ async def test_collision(first: str, identifier: str, stays: str) -> None:
         await until(near.established, "the other to be established")
     finally:
         for wire in wires.values():
-            wire.writer.close()
+            await wire.close()
         server.close()
         await near.engine.stop(withdraw=False)
 
@@ -120,11 +127,11 @@ async def test_restart_bits(preserved: bool) -> None:
         first = (await wire.read_open()).graceful_restart
         wire.say(opening("10.0.0.1"), KEEPALIVE, update.end_of_rib(V4))
         await until(lambda: near.seen.synced_count, "synced")
-        wire.writer.close()
+        await wire.close()
         await until(lambda: len(near.seen.states) == 2, "the session's end")
         wire = await connect(near, far.address)
         second = (await wire.read_open()).graceful_restart
-        wire.writer.close()
+        await wire.close()
     finally:
         await near.engine.stop(withdraw=False)
 
