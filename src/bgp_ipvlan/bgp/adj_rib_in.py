@@ -13,7 +13,7 @@ from typing import Any, Generic, Protocol, TypeVar, overload
 
 from bgp_ipvlan import model
 
-MAX_PATHS = 256
+MAX_PATHS = 64
 """Paths that one neighbour may have for one prefix (RFC 7911). Each new one is compared with all
 the others, so that without a bound some messages could keep us busy for minutes."""
 TOO_MANY_PATHS = "too-many-paths"
@@ -178,12 +178,17 @@ class AdjRibIn:
         """How many paths there are, refused ones too."""
         return len(self.accepted) + len(self.refused)
 
-    def accept(self, fresh: dict[model.Nlri, tuple[model.Path]], path_id: int | None) -> None:
+    def accept(
+        self, fresh: dict[model.Nlri, tuple[model.Path]], path_id: int | None
+    ) -> list[model.Nlri]:
         """Take an announcement; its prefixes are to be decided anew.
 
         Args:
             fresh: prefixes, all with the same path.
             path_id: which of several paths it is; None without ADD-PATH.
+
+        Returns:
+            Those that are not, because they have `MAX_PATHS` paths already.
         """
         self._renew(fresh, path_id)
         self.refused.drop(fresh, path_id)
@@ -191,6 +196,7 @@ class AdjRibIn:
         if beyond:
             refused = Refused(fresh[beyond[0]][0], TOO_MANY_PATHS)
             self.refused.put(dict.fromkeys(beyond, (refused,)), path_id)
+        return beyond
 
     def refuse(
         self, prefixes: Collection[model.Nlri], refused: Refused, path_id: int | None

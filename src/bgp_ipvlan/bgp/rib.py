@@ -67,12 +67,13 @@ class Rib:
             known = self._neighbors[family].get(neighbor)
             return self._decide(family, known.withdraw(prefixes, path_id)) if known else []
         fresh: dict[model.Nlri, tuple[model.Path]] = dict.fromkeys(prefixes, (path,))
-        self._table(neighbor, family).accept(fresh, path_id)
+        for prefix in self._table(neighbor, family).accept(fresh, path_id):
+            del fresh[prefix]
         best = self.best[family]
         if fresh and best.keys().isdisjoint(fresh):
             # Nobody has any of them.
             best.update(fresh)
-            return [model.BestPaths(family, fresh[prefixes[0]], list(fresh))]
+            return [model.BestPaths(family, (path,), list(fresh))]
         return self._decide(family, fresh, neighbor)
 
     def refuse(
