@@ -43,6 +43,7 @@ allow-multiple-as = true
 peer-group-name = "tor"
 peer-as = 64513
 auth-password = "geheim"
+description = "any"
 [peer-groups.timers.config]
 hold-time = 30
 
@@ -154,6 +155,7 @@ def test_gobgp_format(load: Any) -> None:
     assert str(found.prefix) == "198.51.100.0/24"
     assert (found.template.remote_as, found.template.hold_time) == (64513, 30)
     assert (found.template.password, found.template.passive) == ("geheim", True)
+    assert found.template.description == "any", "what the neighbour does not say is the group's"
     assert (settings.local_as, str(settings.router_id)) == (64512, "192.0.2.1")
     assert (settings.listen_port, settings.maximum_paths, settings.restart_time) == (1179, 4, 120)
     assert settings.listen_addresses == (address("192.0.2.1"), address("2001:db8::1"))
