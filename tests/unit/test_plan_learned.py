@@ -254,11 +254,10 @@ def test_an_echo_beside_another_host() -> None:
     """ECMP of our echo and of somebody who really has our prefix: that one counts."""
     paths = path("192.0.2.1", **ECHO), path("192.0.2.2", **MARKED)
 
-    decision = decide(
-        model.BestPaths(V4, paths, [key("10.9.0.0/24")]), **{"10.9.0.0/24": Claim.HOST}
-    )
-
-    assert decision.refused == {key("10.9.0.0/24"): "duplicate-prefix"}
+    for claim in (Claim.HOST, Claim.SHARED):
+        change = model.BestPaths(V4, paths, [key("10.9.0.0/24")])
+        decision = decide(change, **{"10.9.0.0/24": claim})
+        assert decision.refused == {key("10.9.0.0/24"): "duplicate-prefix"}
 
 
 def test_what_is_no_echo() -> None:

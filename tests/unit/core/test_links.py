@@ -8,8 +8,8 @@ import ipaddress
 
 import pytest
 
-from bgp_ipvlan import errors, model
-from tests.unit.core.conftest import ETH1, OTHER, PATH, PEER, World, end, net
+from bgp_ipvlan import errors, model, reconcile
+from tests.unit.core.conftest import ETH1, OTHER, PATH, PEER, SHIM, World, end, net
 
 
 async def test_the_engine_knows_the_hosts_addresses(world: World) -> None:
@@ -38,6 +38,35 @@ async def test_the_engine_knows_the_hosts_addresses(world: World) -> None:
     gone = mine - {ipaddress.ip_address("192.0.2.1")}
     await world.until(lambda: world.engine.addresses == gone, "an address is gone")
     assert not world.engine.usable(PEER)
+
+
+async def test_an_address_is_replaced_in_its_subnet(world: World) -> None:
+    """The same next hops can be reached as before, but a session's own address is gone."""
+    await world.start()
+    world.links.change("eth1", addresses=(ipaddress.ip_interface("192.0.2.9/24"),))
+    now = frozenset({ipaddress.ip_address("192.0.2.9")})
+    await world.until(lambda: world.engine.addresses == now, "told")
+    world.links.change("eth1", addresses=(ipaddress.ip_interface("192.0.2.7/24"),))
+    now = frozenset({ipaddress.ip_address("192.0.2.7")})
+    await world.until(lambda: world.engine.addresses == now, "told again")
+
+
+async def test_the_engine_is_told_before_repairs(world: World) -> None:
+    """Making a shim anew may wait for a busy kernel; the word that a link is down does not."""
+    await world.start()
+    await world.create(net())
+    hanging = asyncio.Event()
+
+    async def hangs(spec: model.SlaveSpec) -> model.Link:
+        hanging.set()
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    world.links.ensure_slave = hangs  # type: ignore[method-assign]
+    world.links.remove(SHIM)
+    world.links.change("eth1", running=False)
+    await hanging.wait()
+    assert world.engine.addresses == frozenset()
 
 
 async def test_the_engine_hears_of_links_that_the_front_door_read(world: World) -> None:
@@ -79,6 +108,32 @@ async def test_links_are_looked_at_during_an_audit(world: World) -> None:
     await world.until(lambda: world.engine.addresses == frozenset(), "told")
     assert not go.is_set()
     go.set()
+
+
+async def test_an_audit_waits_for_the_links(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Routes that went with a link are not put back before it is known that it is down."""
+    monkeypatch.setattr(reconcile, "_RETRY_FIRST", 20.0)
+    await world.start()
+    world.learn(OTHER)
+    reading, go = asyncio.Event(), asyncio.Event()
+    read = world.links.read
+
+    async def slow() -> tuple[model.Link, ...]:
+        reading.set()
+        await go.wait()
+        return await read()
+
+    world.links.read = slow  # type: ignore[method-assign]
+    world.routes.lose(OTHER)
+    world.links.change("eth1", running=False)
+    await reading.wait()
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert world.routes.table() == {}
+    go.set()
+    await world.settled()
+    assert world.routes.table() == {}
+    assert world.core.counters.repaired == 0
 
 
 async def test_ipv4_through_an_ipv6_next_hop(world: World) -> None:
