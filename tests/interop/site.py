@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import signal
+import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,8 @@ US6, THEM6 = "2001:db8::1", "2001:db8::2"
 OURS, OURS6, LATER = "10.1.1.0/24", "2001:db8:1::/64", "10.1.2.0/24"
 THEIRS, THEIRS6 = "10.2.0.0/16", "2001:db8:2::/64"
 ROOT = Path(__file__).parents[2]
+ALL = (peers.Bird, peers.Frr, peers.GoBgp, peers.OpenBgpd, peers.ExaBgp)
+"""Whom we talk to."""
 
 
 class OurSpeaker:
@@ -23,7 +27,8 @@ class OurSpeaker:
 
     def __init__(self, host: namespace.Host, local_as: int, *neighbors: str) -> None:
         self.host = host
-        self.flags = ["--as", str(local_as), "--router-id", US]
+        self._orders = host.directory / "orders"
+        self.flags = ["--as", str(local_as), "--router-id", US, "--orders", str(self._orders)]
         self.flags += [word for neighbor in neighbors for word in ("--neighbor", neighbor)]
         self._life = 0
         self.process: process.Process
@@ -38,6 +43,19 @@ class OurSpeaker:
             log=f"speaker-{self._life}.log",
             env={"PYTHONPATH": f"{ROOT}:{ROOT}/src"},
         )
+
+    def order(self, do: str, **values: Any) -> Any:
+        """Have it do something while it runs; see `tests.interop.speaker.Orders`."""
+        with socket.socket(socket.AF_UNIX) as connection, connection.makefile("rw") as file:
+            connection.connect(str(self._orders))
+            file.write(json.dumps({"do": do, **values}) + "\n")
+            file.flush()
+            return json.loads(file.readline())
+
+    def neighbor(self) -> dict[str, Any]:
+        """The first neighbour as it is now: `model.NeighborStatus`."""
+        found: dict[str, Any] = self.order("neighbors")[0]
+        return found
 
     def events(self, kind: str) -> list[dict[str, Any]]:
         """What this life has told so far."""
@@ -77,32 +95,80 @@ class OurSpeaker:
 
 
 class Site:
-    """The two hosts."""
+    """The two hosts.
 
-    def __init__(self, lab: namespace.Lab, kind: type[peers.Peer], ases: tuple[int, int]) -> None:
+    Args:
+        lab: makes them.
+        kind: whose speaker is on the other one.
+        ases: our AS number and theirs.
+        six: the session is on IPv6 (both families are on it either way).
+        us: more fields of our `model.NeighborConfig`, as JSON.
+        them: more fields of their `peers.Neighbor`.
+        originate: what they announce besides `THEIRS` and `THEIRS6`.
+        extra: the end of their configuration.
+    """
+
+    def __init__(
+        self,
+        lab: namespace.Lab,
+        kind: type[peers.Peer],
+        ases: tuple[int, int],
+        *,
+        six: bool = False,
+        us: Mapping[str, Any] | None = None,
+        them: Mapping[str, Any] | None = None,
+        originate: Sequence[str | peers.Originated] = (),
+        extra: str = "",
+    ) -> None:
+        self._lab = lab
         self.host, far = lab.host("us"), lab.host("them")
         lab.wire(
             namespace.Port(self.host, "eth1", (f"{US}/24", f"{US6}/64")),
             namespace.Port(far, "eth1", (f"{THEM}/24", f"{THEM6}/64")),
         )
         self.ases = ases
-        self.ours = OurSpeaker(self.host, ases[0], f"{THEM},{ases[1]}")
-        self.peer = self._peer(kind, far)
-
-    def _peer(self, kind: type[peers.Peer], host: namespace.Host) -> peers.Peer:
+        self.us, self.them = (US6, THEM6) if six else (US, THEM)
+        config = {"address": self.them, "remote_as": ases[1], **(us or {})}
+        self.ours = OurSpeaker(self.host, ases[0], json.dumps(config))
+        neighbor = {"address": self.us, "remote_as": ases[0], **(them or {})}
         speaker = peers.Speaker(
-            local_as=self.ases[1],
+            local_as=ases[1],
             router_id=THEM,
-            neighbors=(peers.Neighbor(address=US, remote_as=self.ases[0]),),
-            originate=(THEIRS, THEIRS6),
+            neighbors=(peers.Neighbor(**neighbor),),
+            originate=(THEIRS, THEIRS6, *originate),
             ipv6=True,
+            extra=extra,
         )
         make: Callable[[namespace.Host, peers.Speaker], peers.Peer] = kind
-        return make(host, speaker)
+        self.peer = make(far, speaker)
 
-    def up(self, *announce: str) -> None:
+    def up(self, *announce: str, restarting: bool = False) -> None:
         """Start both; wait for the session and the first tables."""
         self.ours.start(*(announce or (f"{OURS},{US}", f"{OURS6},{US6}")))
-        self.peer.start()
-        peers.wait_established(self.peer, US)
+        self.peer.start(restarting=restarting)
+        peers.wait_established(self.peer, self.us)
         self.ours.wait_synced()
+
+    def behind(self, *originate: str) -> peers.Bird:
+        """One more AS, behind the neighbour, that has these prefixes; call it before `up`."""
+        number = len(self.peer.speaker.neighbors)
+        address, there = f"198.51.100.{4 * number + 1}", f"198.51.100.{4 * number + 2}"
+        host = self._lab.host(f"behind{number}")
+        self._lab.wire(
+            namespace.Port(self.peer.host, f"eth{number + 1}", (f"{address}/30",)),
+            namespace.Port(host, "eth1", (f"{there}/30",)),
+        )
+        speaker, ases = self.peer.speaker, (self.ases[1], 65000 + number)
+        self.peer.speaker = dataclasses.replace(
+            speaker,
+            neighbors=(*speaker.neighbors, peers.Neighbor(address=there, remote_as=ases[1])),
+        )
+        return peers.Bird(
+            host,
+            peers.Speaker(
+                local_as=ases[1],
+                router_id=there,
+                neighbors=(peers.Neighbor(address=address, remote_as=ases[0]),),
+                originate=originate,
+            ),
+        )
