@@ -58,6 +58,7 @@ class ExaBgp:
         self.host = host
         self.speaker = speaker
         self._heard = _Heard()
+        self._addresses: dict[str, str] = {}
         self.process: process.Process
 
     def start(self, *, restarting: bool = False) -> None:  # noqa: ARG002 - it always says so
@@ -208,7 +209,11 @@ class ExaBgp:
 
     def _own(self, other: str) -> str:
         """Its own address of the family of a prefix or an address."""
-        return common.own_address(self.host, common.family(other))
+        family = common.family(other)
+        # Asked once for each of ten thousand prefixes, and to ask the kernel is to run `ip`.
+        if family not in self._addresses:
+            self._addresses[family] = common.own_address(self.host, family)
+        return self._addresses[family]
 
 
 class _Heard:
