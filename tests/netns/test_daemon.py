@@ -101,3 +101,31 @@ def test_kill_leaves_a_socket_that_is_replaced(host: namespace.Host) -> None:
     daemon.start()
 
     assert agent.Plugin(host).call("Plugin.Activate") == {"Implements": ["NetworkDriver"]}
+
+
+def test_a_link_that_goes_down_ends_its_sessions() -> None:
+    """At once on the host whose link it is, long before the hold time; and it comes back."""
+    with namespace.Lab() as lab:
+        ends = {name: lab.host(name) for name in ("a", "b")}
+        addresses = {"a": "192.0.2.1", "b": "192.0.2.2"}
+        lab.wire(*(namespace.Port(ends[n], "eth1", (f"{addresses[n]}/24",)) for n in ends))
+        daemons = []
+        for name, other in (("a", "b"), ("b", "a")):
+            neighbor = f"{addresses[other]},hold=90"
+            flags = ("--host-interface", "eth1", "--as", "64512", "--neighbor", neighbor)
+            daemons.append(agent.Agent(ends[name], *flags))
+            daemons[-1].start()
+        for daemon in daemons:
+            daemon.established()
+
+        ends["a"].run("ip", "link", "set", "eth1", "down")
+
+        for daemon in daemons:
+            namespace.wait_until(
+                lambda one=daemon: one.ask("status")["neighbors"]["established"] == 0,  # type: ignore[misc]
+                "the session to end",
+                timeout=5,
+            )
+        ends["a"].run("ip", "link", "set", "eth1", "up")
+        for daemon in daemons:
+            daemon.established()
