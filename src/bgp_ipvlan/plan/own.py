@@ -78,9 +78,7 @@ def of(
 
 def hosts(endpoints: Iterable[model.Endpoint]) -> list[model.Prefix]:
     """The host prefix, /32 or /128, of each address of some endpoints."""
-    return [
-        ipaddress.ip_network(address.ip) for endpoint in endpoints for address in endpoint.addresses
-    ]
+    return [_host(address) for endpoint in endpoints for address in endpoint.addresses]
 
 
 def stretched(network: model.Network) -> bool:
@@ -247,5 +245,12 @@ def _claims(network: model.Network, joined: Iterable[model.Prefix]) -> dict[Key,
     return claims
 
 
+# A Join works the whole network out anew: a thousand endpoints, of which one is.
+@functools.lru_cache(1 << 16)
+def _host(address: model.Interface) -> model.Prefix:
+    return ipaddress.ip_network(address.ip)
+
+
+@functools.lru_cache(1 << 16)
 def _key(prefix: model.Prefix) -> Key:
     return model.Family.of(prefix), model.nlri(prefix)
