@@ -144,12 +144,17 @@ def test_unassigned_address_does_not_loop(
     a.run("ip", "route", "replace", "default", "via", B)
     b.run("ip", "route", "replace", "default", "via", A)
     plugins[0].create_network("10.1.1.0/24", gateway="10.1.1.1/24")
+    network = plugins[1].create_network("10.1.2.0/24", gateway="10.1.2.1/24")
+    # Not the host itself: it would drop its own packets when they come back.
+    sender = plugins[1].container(network, "10.1.2.2/24")
     wait_route(b, "10.1.1.0/24")
+    wait_route(a, "10.1.2.0/24")
     before = sent(a)
 
-    assert not b.ping("10.1.1.77", timeout=0.5)
+    assert not sender.ping("10.1.1.77", timeout=0.5)
 
     assert sent(a) - before < 10, "packets went round"
+    sender.remove()
     a.run("ip", "route", "del", "default")
     b.run("ip", "route", "del", "default")
 
