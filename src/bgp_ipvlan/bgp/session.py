@@ -151,6 +151,11 @@ class Session:
             self._out.append(message.frame(message.KEEPALIVE))
             self._keepalive_at = now + self._keepalive
 
+    def heard(self, now: float) -> None:
+        """The neighbour has spoken: what it said waits to be taken in."""
+        if not self.closed:
+            self._restart_hold(now)
+
     def close(self, subcode: int, data: bytes = b"", detail: str = "") -> Closed:
         """End it with Cease (RFC 4486); only while it is not closed.
 

@@ -216,13 +216,14 @@ async def test_drain_reaches_one_that_is_behind() -> None:
         link = narrow(near, far)
         near.engine.announce(map(near.announcement, many))
         await until(lambda: link.connection.behind, "the neighbour to be behind")
-        await near.engine.shutdown(message="new kernel")
+        down = asyncio.create_task(near.engine.shutdown(message="new kernel"))
         seen = []
         while True:
             kind, body = await wire.read()
             seen.append(kind)
             if kind == message.NOTIFICATION:
                 break
+        await down
 
         assert message.parse_notification(body).text.endswith("(hard reset): new kernel")
         assert len(seen) > 5
@@ -258,6 +259,92 @@ async def test_a_dynamic_neighbor_is_held_off_too() -> None:
         await wire.close()
     finally:
         await near.engine.stop(withdraw=False)
+
+
+async def test_a_neighbor_without_the_password_of_its_range() -> None:
+    """The kernel would demand the range's: said at once, with what to do."""
+    port = free_port()
+    far, near = Speaker(1, 65001, port), Speaker(2, 65002, port)
+    template = model.NeighborConfig(
+        address=ipaddress.ip_address("127.0.0.0"), remote_as=65001, password="secret"
+    )
+    found = model.DynamicNeighbors(prefix=ipaddress.ip_network("127.0.0.0/29"), template=template)
+    near.knows(far)
+    with pytest.raises(errors.EngineError) as caught:
+        await near.start(dynamic=(found,))
+
+    assert caught.value.reason == "password-missing"
+
+
+async def test_passwords_hold_from_the_first_moment() -> None:
+    """Nobody without the password gets in, also while the first neighbour is being configured."""
+    port = free_port()
+    far, near = Speaker(1, 65001, port), Speaker(2, 65002, port)
+    await near.start()
+    try:
+        near.engine.configure([near.knows(far, passive=True, password="secret")], [])
+        listener = near.engine._neighbors._listener
+        refused = 0
+        while True:
+            with socket.socket() as sock:
+                sock.bind((str(far.address), 0))
+                sock.settimeout(0.2)
+                try:
+                    sock.connect((str(near.address), port))
+                except ConnectionRefusedError:
+                    refused += 1
+                    assert not listener.listening or refused < 1000
+                except TimeoutError:
+                    break  # it listens, and drops what is not signed
+                else:
+                    pytest.fail("an unsigned connection was accepted")
+            await asyncio.sleep(0)
+
+        assert listener.listening
+        assert near.about(far).state is not model.SessionState.ESTABLISHED
+    finally:
+        await near.engine.stop(withdraw=False)
+
+
+async def test_our_slowness_is_not_theirs() -> None:
+    """While what a neighbour said waits for us, its hold time does not run out."""
+    async with near_and_far(hold_time=3) as (near, far):
+        wire = await up(near, far)
+        link = next(iter(near.engine._neighbors)).link
+        assert link is not None
+        link._turn = asyncio.get_running_loop().call_later(100, print)
+        link.session._expires = asyncio.get_running_loop().time() - 1
+        link._tick()
+        assert link.session.deadline > asyncio.get_running_loop().time()
+
+        link._turn.cancel()
+        link._turn = None
+        link.session._expires = asyncio.get_running_loop().time() - 1
+        link._tick()
+        assert "Hold Timer Expired" in near.seen.details[-1]
+        await wire.close()
+
+
+async def test_a_failure_of_ours_ends_the_session_only() -> None:
+    """An exception in a later turn is told, ends the session, and the next one works."""
+    async with near_and_far() as (near, far):
+        wire = await up(near, far)
+        told = near.seen.best_paths
+
+        def failing(change: model.BestPaths) -> None:
+            near.seen.best_paths = told  # type: ignore[method-assign]
+            raise RuntimeError("a bug")
+
+        near.seen.best_paths = failing  # type: ignore[method-assign]
+        wire.say(announced(PREFIX))
+        await until(lambda: len(near.seen.states) == 2, "the session's end")
+        assert "internal error" in near.seen.details[-1]
+        await wire.close()
+
+        wire = await up(near, far)
+        wire.say(announced(OTHER))
+        await until(lambda: near.seen.has(OTHER), "a route")
+        await wire.close()
 
 
 async def test_a_range_is_described_anew() -> None:

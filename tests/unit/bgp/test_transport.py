@@ -37,7 +37,7 @@ async def _accepted(
         return Ear()
 
     listener = transport.Listener(speaker.config(), accept)
-    await listener.start(six=False)
+    await listener.start(six=False, passwords={})
     client = socket.create_connection((str(speaker.address), speaker.port))
     await until(lambda: found, "the connection to be accepted")
     return listener, client, found[0]

@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import logging
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator
 
 from bgp_ipvlan import errors, model, ports
 from bgp_ipvlan.bgp import capability, session
 from bgp_ipvlan.bgp import message as wire
-from bgp_ipvlan.engines.embedded import learning, neighbors, outbox
+from bgp_ipvlan.engines.embedded import initial, learning, neighbors, outbox
 from bgp_ipvlan.engines.embedded import link as link_
 from bgp_ipvlan.engines.embedded import peer as peer_
 
@@ -40,6 +40,7 @@ class EmbeddedEngine:
         self._is_shut = False
         self._deadline: asyncio.TimerHandle | None = None
         self._flush: asyncio.Handle | None = None
+        self._counted: Counter[tuple[model.Family, model.Family]] | None = None
 
     # --- ports.Engine: life ------------------------------------------------------------
 
@@ -113,6 +114,7 @@ class EmbeddedEngine:
         )
 
     def _mark(self, changed: dict[model.Family, list[model.Nlri]]) -> None:
+        self._counted = None
         for link in self._up():
             for family, keys in changed.items():
                 link.outbox.mark(family, keys)
@@ -173,21 +175,39 @@ class EmbeddedEngine:
         dynamic: Iterable[model.DynamicNeighbors],
     ) -> None:
         """Have exactly these; see `ports.Engine`."""
-        for peer in self._neighbors.configure(neighbors, dynamic):
-            address, link = peer.config.address, peer.link
+        gone = self._neighbors.configure(neighbors, dynamic)
+        ends = [(peer, peer.link) for peer in gone]
+        for peer in gone:
             self._neighbors.end(peer)
-            there = self._neighbors.get(address)
-            keep: frozenset[model.Family] = frozenset()
-            if link is not None and there is not None and link.session.agreed.notification_restart:
-                # The same neighbour with other settings: it keeps our routes too (RFC 8538).
-                keep, seconds = link.kept()
-                there.initial.lost(seconds)
-            self._learning.lost(address, keep=keep)
+        for peer, link in ends:
+            there = self._neighbors.get(peer.config.address)
+            self._leave(peer, link, there)
             self.changed(peer, "configured anew" if there else "removed")
         for peer in self._neighbors:
             for family in model.Family:
                 self._limit(peer, family)
         self.said_all()
+
+    def _leave(self, peer: peer_.Peer, link: link_.Link | None, there: peer_.Peer | None) -> None:
+        """What becomes of the routes of a peer that is no more.
+
+        Args:
+            peer: that one.
+            link: the session it had.
+            there: the same neighbour with other settings. Where the Cease was soft (RFC 8538) it
+                keeps our routes, and we its; also those kept already for its return.
+        """
+        address = peer.config.address
+        keep: frozenset[model.Family] = frozenset()
+        if there is not None and there.config.remote_as == peer.config.remote_as:
+            if link is None:
+                there.initial.hold_stale(initial.STALE_TIME, model.Family)
+                return
+            if link.session.agreed.notification_restart:
+                keep, seconds = link.kept()
+                there.initial.lost(seconds)
+        refreshing = frozenset(peer.initial.refreshing)
+        self._learning.lost(address, keep=keep, refreshing=refreshing)
 
     def reset(self, neighbor: model.Address, *, soft: bool, message: str = "") -> None:
         """End a session, or ask for its routes again; see `ports.Engine`."""
@@ -221,6 +241,7 @@ class EmbeddedEngine:
         for peer in self._neighbors:
             peer.close(wire.ADMINISTRATIVE_SHUTDOWN, wire.shutdown_communication(message), message)
         self._sync("shutdown")
+        await self._neighbors.closed()
 
     def resume(self) -> None:
         """Talk again; see `ports.Engine`."""
@@ -287,7 +308,6 @@ class EmbeddedEngine:
     def flush_stale(self, peer: peer_.Peer, family: model.Family) -> None:
         """It has not announced these again."""
         self._learning.flush_stale(peer.config.address, family)
-        self.ended(peer)
 
     def said_all(self, peer: peer_.Peer | None = None) -> None:  # noqa: ARG002 - whichever
         """When the last has, all is known."""
@@ -301,10 +321,13 @@ class EmbeddedEngine:
         self._events.neighbor_changed(self._status(peer), detail)
 
     def ended(self, peer: peer_.Peer) -> None:
-        """A dynamic neighbour goes with its connection, unless its routes are kept."""
-        gone = not peer.own_addresses() and not self._learning.rib.received(peer.config.address)
-        if peer.dynamic and gone:
-            self._neighbors.drop_dynamic(peer)
+        """A dynamic neighbour goes with its last connection."""
+        if not peer.own_addresses():
+            self._neighbors.expire(peer)
+
+    def has_routes(self, peer: peer_.Peer) -> bool:
+        """Whether it is in the tables, as when its routes are kept for its return."""
+        return self._learning.rib.received(peer.config.address) > 0
 
     # --- inside -------------------------------------------------------------------------
 
@@ -318,13 +341,23 @@ class EmbeddedEngine:
             log.info("tables complete why=%s", why.replace(" ", "-"))
             self._events.synced()
 
+    def _hops(self) -> Counter[tuple[model.Family, model.Family]]:
+        """How many announcements there are, by their family and that of their next hop."""
+        if self._counted is None:
+            self._counted = Counter(
+                (family, model.Family.of(one.fixed_next_hop or one.next_hop))
+                for family, table in self._tables.items()
+                for one in table.values()
+            )
+        return self._counted
+
     def _status(self, peer: peer_.Peer) -> model.NeighborStatus:
         link, tables, address = peer.link, self._learning.rib, peer.config.address
         at = link.session if link is not None else None
         sent = 0
         if link is not None:
-            takes = link.outbox.takes
-            sent = sum(takes(f, one) for f, table in self._tables.items() for one in table.values())
+            hops = self._hops()
+            sent = sum(n for (family, hop), n in hops.items() if link.outbox.can(family, hop))
         return model.NeighborStatus(
             address=address,
             remote_as=at.remote_as if at else peer.config.remote_as,

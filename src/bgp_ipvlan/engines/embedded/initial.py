@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from bgp_ipvlan import model
 from bgp_ipvlan.bgp import capability
@@ -38,7 +38,7 @@ class InitialTable:
         """Families it is saying once more (RFC 7313)."""
         self._awaited: frozenset[model.Family] = frozenset()
         self._promised = False
-        self._stale_timer: asyncio.TimerHandle | None = None
+        self._stale_timers: dict[model.Family, asyncio.TimerHandle] = {}
         self._quiet_timer: asyncio.TimerHandle | None = None
 
     def begin(self, agreed: capability.Agreed) -> None:
@@ -52,7 +52,7 @@ class InitialTable:
             # RFC 4724 section 4.2: it did not keep its routes over the restart.
             if not kept.get(family):
                 self._flush_stale(family)
-        self.hold_stale(STALE_TIME)
+        self.hold_stale(STALE_TIME, model.Family)
         self.heard()
 
     def end_of_rib(self, family: model.Family) -> None:
@@ -71,7 +71,7 @@ class InitialTable:
         if self._promised and family not in self.ended:
             return False
         self.refreshing.add(family)
-        self.hold_stale(STALE_TIME)
+        self.hold_stale(STALE_TIME, (family,))
         return True
 
     def refresh_ended(self, family: model.Family) -> None:
@@ -100,22 +100,23 @@ class InitialTable:
         if self._quiet_timer is not None:
             self._quiet_timer.cancel()
         if keep_seconds:
-            self.hold_stale(keep_seconds)
+            self.hold_stale(keep_seconds, model.Family)
 
-    def hold_stale(self, seconds: float) -> None:
+    def hold_stale(self, seconds: float, families: Iterable[model.Family]) -> None:
         """Forget what is marked stale by then."""
-        if self._stale_timer is not None:
-            self._stale_timer.cancel()
-        self._stale_timer = asyncio.get_running_loop().call_later(seconds, self._stale_over)
+        loop = asyncio.get_running_loop()
+        for family in families:
+            if family in self._stale_timers:
+                self._stale_timers[family].cancel()
+            self._stale_timers[family] = loop.call_later(seconds, self._stale_over, family)
 
     def stop(self) -> None:
         """Time matters no more."""
-        for timer in (self._stale_timer, self._quiet_timer):
+        for timer in (*self._stale_timers.values(), self._quiet_timer):
             if timer is not None:
                 timer.cancel()
 
-    def _stale_over(self) -> None:
-        self._stale_timer = None
-        self.refreshing.clear()
-        for family in model.Family:
-            self._flush_stale(family)
+    def _stale_over(self, family: model.Family) -> None:
+        del self._stale_timers[family]
+        self.refreshing.discard(family)
+        self._flush_stale(family)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Iterable, Iterator
 from typing import Protocol
 
 from bgp_ipvlan import model
 from bgp_ipvlan.bgp import capability, session
 from bgp_ipvlan.engines.embedded import outbox, transport
+
+log = logging.getLogger("bgp_ipvlan")
 
 _MOST_EVENTS, _MOST_PREFIXES = 128, 4000
 """Of what one reading brought, so much is worked off in one turn of the loop, about 5 ms, so
@@ -74,12 +77,17 @@ class Link:
 
     def _work(self, events: Iterator[session.Event]) -> None:
         """Some of what was read; the rest in later turns, and nothing is read until then."""
-        if self._some(events):
-            self._turn = None
-            self.connection.resume()
-        else:
-            self._turn = self._loop.call_soon(self._work, events)
-            self.connection.pause()
+        self._turn = None
+        try:
+            if self._some(events):
+                self.connection.resume()
+            else:
+                self._turn = self._loop.call_soon(self._work, events)
+                self.connection.pause()
+        except Exception:
+            log.exception("BUG session ended neighbor=%s", self.session.neighbor.address)
+            self.disconnected("internal error")
+            return
         self.flush()
 
     def _some(self, events: Iterator[session.Event]) -> bool:
@@ -136,7 +144,11 @@ class Link:
 
     def _tick(self) -> None:
         self._timer = None
-        self._tell(self.session.tick(self._loop.time()))
+        now = self._loop.time()
+        if self._turn is not None:
+            # It is we who are late: what it said waits, and reading with it.
+            self.session.heard(now)
+        self._tell(self.session.tick(now))
 
     def _tell(self, events: Iterable[session.Event]) -> None:
         for event in events:

@@ -15,6 +15,8 @@ from bgp_ipvlan.engines.embedded import sockets, transport
 
 log = logging.getLogger("bgp_ipvlan")
 
+_REMEMBER = 30.0
+"""Seconds for which a dynamic neighbour is remembered."""
 _IN_PLACE = frozenset(("description", "max_prefixes", "max_prefixes_warn", "max_prefixes_restart"))
 """What may change under a session without its noticing."""
 _BY_REFRESH = _IN_PLACE | {"allow_own_as", "import_rules"}
@@ -65,8 +67,7 @@ class Neighbors:
         self._check(configs, self._dynamic)
         self._passwords = _passwords(configs, self._dynamic)
         if (configs or self._dynamic) and self._config.listen_port:
-            await self._listener.start(six=self._has_six())
-            self._listener.set_passwords(self._passwords)
+            await self._listener.start(six=self._has_six(), passwords=self._passwords)
         self._started = True
         for peer in self:
             peer.start()
@@ -196,7 +197,8 @@ class Neighbors:
         found = _range_of(address, self._dynamic)
         if found is None or self._idle:
             return None
-        there = [p for p in self if p.dynamic and p.config.address in found.prefix]
+        here = [p for p in self if p.dynamic and p.own_addresses()]
+        there = [peer for peer in here if peer.config.address in found.prefix]
         if len(there) >= found.limit:
             log.warning(
                 "connection refused address=%s reason=dynamic-limit limit=%d range=%s",
@@ -209,17 +211,28 @@ class Neighbors:
         peer = self._peers[address] = peer_.Peer(self._config, config, self._owner, dynamic=True)
         return peer
 
-    def drop_dynamic(self, peer: peer_.Peer) -> None:
-        """Forget a dynamic neighbour that has gone, once it need not be held off any more."""
-        if not peer.dynamic or self._peers.get(peer.config.address) is not peer:
+    def expire(self, peer: peer_.Peer) -> None:
+        """A dynamic neighbour has no connection any more: forget it in a while.
+
+        Not at once, so that one that comes and goes is held off like any other.
+        """
+        if peer.dynamic and self._started:
+            asyncio.get_running_loop().call_later(_REMEMBER, self._expire, peer)
+
+    def _expire(self, peer: peer_.Peer) -> None:
+        if self._peers.get(peer.config.address) is not peer or peer.own_addresses():
             return
-        loop = asyncio.get_running_loop()
-        if peer.backoff.held(loop.time()):
-            if peer.backoff.idle_until != float("inf"):
-                loop.call_at(peer.backoff.idle_until, self._owner.ended, peer)
+        held = peer.backoff.held(asyncio.get_running_loop().time())
+        if held or self._owner.has_routes(peer):
+            self.expire(peer)
             return
         del self._peers[peer.config.address]
         peer.stop()
+
+    async def closed(self) -> None:
+        """Return when every connection that was closed is gone."""
+        closing = [one for peer in self for one in peer.closing()]
+        await asyncio.gather(*(one.closed() for one in closing))
 
     # --- passwords ----------------------------------------------------------------------
 
@@ -228,10 +241,18 @@ class Neighbors:
         neighbors: Iterable[model.NeighborConfig],
         dynamic: Iterable[model.DynamicNeighbors],
     ) -> None:
+        ranges = tuple(dynamic)
+        for found in ranges:
+            sockets.check_password(found.template, found.prefix)
         for one in neighbors:
             sockets.check_password(one, ipaddress.ip_network(one.address))
-        for found in dynamic:
-            sockets.check_password(found.template, found.prefix)
+            around = _range_of(one.address, (r for r in ranges if r.template.password))
+            if around is not None and not one.password:
+                raise errors.EngineError(
+                    "password-missing",
+                    f"neighbor {one.address} has no password, and the range {around.prefix} around "
+                    f"it has one, which the kernel would demand: give it a password too",
+                )
 
     def _has_six(self) -> bool:
         return any(a.version == 6 for a in self._peers) or any(
@@ -246,8 +267,7 @@ class Neighbors:
 
     async def _listen(self) -> None:
         try:
-            await self._listener.start(six=self._has_six())
-            self._listener.set_passwords(self._passwords)
+            await self._listener.start(six=self._has_six(), passwords=self._passwords)
         except errors.EngineError as error:
             log.error("not listening reason=%s error=%s", error.reason, error)
         finally:

@@ -119,13 +119,15 @@ class Outbox:
             )
 
     def takes(self, family: model.Family, one: model.Announcement) -> bool:
-        """Whether the neighbour can be told: next hops of the other family need RFC 8950."""
+        """Whether the neighbour can be told of an announcement."""
+        return self.can(family, model.Family.of(one.fixed_next_hop or one.next_hop))
+
+    def can(self, family: model.Family, hop: model.Family) -> bool:
+        """Whether it can be told of prefixes with next hops of some family (RFC 8950)."""
         if family not in self._to.families:
             return False
-        hop = model.Family.of(one.next_hop_for(self._to.neighbor.address))
-        if hop is family:
-            return True
-        return family is model.Family.IPV4 and self._to.agreed.extended_next_hop
+        extended = family is model.Family.IPV4 and self._to.agreed.extended_next_hop
+        return hop is family or extended
 
     def _attributes(self, one: model.Announcement) -> bytes:
         to, local_pref = self._to, one.local_pref

@@ -61,7 +61,10 @@ class Owner(Protocol):
         """Tell of a new state."""
 
     def ended(self, peer: Peer) -> None:
-        """It has no connection any more."""
+        """One of its connections is over."""
+
+    def has_routes(self, peer: Peer) -> bool:
+        """Whether routes of it are in the tables."""
 
 
 class Peer:
@@ -99,6 +102,8 @@ class Peer:
             said_all=lambda: owner.said_all(self),
         )
         self._links: list[link_.Link] = []
+        self._closing: list[transport.Connection] = []
+        """They deliver a last word, and are gone within seconds."""
         self._connecting = False
         self._wake = asyncio.Event()
         """No connection stands, or waiting was cut short: look whether to connect."""
@@ -135,7 +140,12 @@ class Peer:
                 one.session.close(cease, data)
                 one.connection.send(one.session.take())
             one.drop()
-        return [one.connection for one in links]
+        return [*self.closing(), *(one.connection for one in links)]
+
+    def closing(self) -> list[transport.Connection]:
+        """Connections that deliver a last word."""
+        self._closing = [one for one in self._closing if one.open]
+        return self._closing
 
     def hold_idle(self, reason: str, seconds: float = backoff.NEVER) -> None:
         """Have no connection for some seconds, or until `wake`.
@@ -282,6 +292,7 @@ class Peer:
     def _remove(self, link: link_.Link) -> None:
         if link in self._links:
             self._links.remove(link)
+            self._closing = [*self.closing(), link.connection]
         if not self._links:
             self._wake.set()
 

@@ -227,25 +227,33 @@ class Listener:
         """Whether it does."""
         return bool(self._servers)
 
-    async def start(self, *, six: bool) -> None:
-        """Listen on every configured address.
+    async def start(self, *, six: bool, passwords: Mapping[model.Prefix, str]) -> None:
+        """Listen on every configured address, each password demanded from the first moment on.
 
         Args:
             six: whether there is an IPv6 neighbour: else not to have IPv6 is no error.
+            passwords: see `set_passwords`.
 
         Raises:
-            errors.EngineError: `port-in-use`, `cannot-listen`.
+            errors.EngineError: `port-in-use`, `cannot-listen`, `password-unusable`; then it does
+                not listen.
         """
         loop = asyncio.get_running_loop()
         try:
             for address in self._config.listen_addresses:
                 if address.version == 6 and address.is_unspecified and not (six or _has_ipv6()):
                     continue
-                sock = _bind(address, self._config.listen_port)
+                sock = _bind(address, self._config.listen_port, passwords)
+                # In our hands before anything is awaited: whoever cancels this can close it.
                 server = await loop.create_server(
-                    lambda: Connection(self._accept), sock=sock, backlog=socket.SOMAXCONN
+                    lambda: Connection(self._accept),
+                    sock=sock,
+                    backlog=socket.SOMAXCONN,
+                    start_serving=False,
                 )
                 self._servers.append((sock, server))
+            for _, server in self._servers:
+                await server.start_serving()
         except BaseException:
             self.close()
             raise
@@ -281,7 +289,9 @@ class Listener:
         self._servers.clear()
 
 
-def _bind(address: model.Address, port: int) -> socket.socket:
+def _bind(
+    address: model.Address, port: int, passwords: Mapping[model.Prefix, str]
+) -> socket.socket:
     sock = socket.socket(model.Family.of(address).af, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
     try:
         # Our own connections of before, in TIME_WAIT, must not keep us from coming back.
@@ -289,6 +299,9 @@ def _bind(address: model.Address, port: int) -> socket.socket:
         if address.version == 6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         sockets.send_far(sock)
+        for who, password in passwords.items():
+            if who.version == address.version:
+                sockets.set_password(sock, who, password)
         sock.bind((str(address), port))
         sock.listen(socket.SOMAXCONN)
     except OSError as error:
@@ -302,6 +315,9 @@ def _bind(address: model.Address, port: int) -> socket.socket:
         raise errors.EngineError(
             "cannot-listen", f"cannot listen on {address} port {port}: {error.strerror}"
         ) from None
+    except BaseException:
+        sock.close()
+        raise
     return sock
 
 
