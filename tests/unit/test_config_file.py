@@ -6,6 +6,7 @@ import dataclasses
 import ipaddress
 import pathlib
 import re
+import textwrap
 from typing import Any
 
 import pytest
@@ -441,6 +442,22 @@ def test_the_packaged_example(load: Any, tmp_path: pathlib.Path) -> None:
     assert nothing == dataclasses.replace(config.Settings(), config_file=nothing.config_file)
     assert (settings.host_interface, settings.local_as) == ("eth1", 64512)
     assert settings.neighbors[0].ttl_security
+
+
+def test_the_documented_example(load: Any, tmp_path: pathlib.Path) -> None:
+    """The file in docs/operations.md says what it seems to say."""
+    page = (pathlib.Path(__file__).parents[2] / "docs/operations.md").read_text()
+    (tmp_path / "key").write_text("geheim")
+    block = page[page.index("    [ipvlan]\n") :].partition("\n\nWhat a neighbour")[0]
+    text = textwrap.dedent(block).replace("/etc/bgp-ipvlan/tor.key", f"{tmp_path}/key")
+
+    settings = load(text)
+
+    (tor,) = settings.neighbors
+    assert (tor.remote_as, tor.password, tor.ttl_security) == (64513, "geheim", True)
+    assert (tor.max_prefixes, tor.families) == (1000, {model.Family.IPV4})
+    assert (settings.maximum_paths, settings.dynamic[0].limit) == (8, 50)
+    assert (settings.host_interface, len(settings.import_rules)) == ("eth1", 1)
 
 
 def test_not_text(tmp_path: pathlib.Path) -> None:
