@@ -82,19 +82,6 @@ def test_neighbor_that_ends_in_order(site: Site) -> None:
     assert THEIRS not in site.ours.routes()
 
 
-def test_wrong_as(site: Site) -> None:
-    """BIRD with another AS than configured gets Bad Peer AS, and no session."""
-    site.ours.flags[site.ours.flags.index(f"{THEM},64513")] = f"{THEM},64999"
-    site.ours.start(f"{OURS},{US}")
-    site.peer.start()
-    namespace.wait_until(
-        lambda: "Bad peer AS" in site.peer.host.run("cat", "bird.log").stdout, "BIRD to be told"
-    )
-
-    assert "it is AS 64513, configured is 64999" in site.ours.process.output()
-    assert site.ours.sessions() == []
-
-
 def test_collisions(site: Site) -> None:
     """Started together again and again, both connecting, there is always one session in the end."""
     site.ours.start(f"{OURS},{US}")
