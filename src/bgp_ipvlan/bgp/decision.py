@@ -36,7 +36,12 @@ def select(
     Returns:
         Best first; empty only if there are no paths.
     """
-    left = _least(paths, lambda path: (not usable(path.next_hop), *_preference(path)))
+
+    def reachable(path: model.Path) -> bool:
+        hops = (path.next_hop, path.link_local)
+        return any(hop is not None and usable(hop) for hop in hops)
+
+    left = _least(paths, lambda path: (not reachable(path), *_preference(path)))
     if len(left) > 1:
         left = _least(_lowest_med(left), lambda path: (not path.ebgp,))  # c, d
         left.sort(key=_ties)

@@ -227,3 +227,13 @@ def test_multipath_needs_distinct_next_hops() -> None:
     third = a_path(3, path_id=4)
 
     assert equal(second, first, third) == (first, third)
+
+
+def test_a_link_local_next_hop_counts() -> None:
+    """RFC 2545 section 3: a path that its link-local next hop makes usable is usable."""
+    there = ipaddress.ip_address("fe80::2")
+    gone = ipaddress.ip_address("2001:db8::1")
+    plain = a_path(1, next_hop=gone)
+    local = a_path(2, next_hop=gone, link_local=there, as_path_length=9)
+
+    assert decision.select([plain, local], usable=lambda hop: hop == there) == (local,)
