@@ -5,9 +5,10 @@ MAKEFLAGS += --no-print-directory
 SHELL := /bin/bash
 PYTHON := .venv/bin/python
 ROUNDS ?= 3
-PARTS := unit netns interop dockerd ipvlan
+FUZZ_TIME ?= 600
+PARTS := unit fuzz netns interop dockerd ipvlan
 
-.PHONY: help setup setup-demo setup-venv demo test lint fix soak bench clean $(PARTS:%=test-%)
+.PHONY: help setup setup-demo setup-venv demo test lint fix soak fuzz bench clean $(PARTS:%=test-%)
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z%-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -43,6 +44,9 @@ soak: setup ## all tests ROUNDS times, with fifty times the random cases
 	    echo "soak: round $$round of $(ROUNDS)"; \
 	    scripts/test --hypothesis-profile=soak $(ARGS) || exit; \
 	done
+
+fuzz: setup-venv ## fuzz the BGP core for FUZZ_TIME seconds; goes on where the last run ended (.fuzz/)
+	@$(PYTHON) -m tests.fuzz run --time $(FUZZ_TIME)
 
 bench: setup ## how fast it is, beside BIRD, FRR and GoBGP; ARGS='parse --rounds 9 --json FILE'
 	@$(if $(filter 0,$(shell id -u)),,sudo) $(PYTHON) -m bench $(ARGS)
