@@ -102,7 +102,9 @@ def capabilities(data: bytes, _: int) -> None:
         found = capability.parse(data)
     except message.ProtocolError as error:
         oracle.check_code(2, error.code, error.subcode)
+        assert not _whole(data)
         return
+    assert _whole(data)
     assert found.families <= set(model.Family)
     if found.graceful_restart is not None:
         assert 0 <= found.graceful_restart.time < 1 << 12
@@ -119,6 +121,13 @@ def capabilities(data: bytes, _: int) -> None:
         assert agreed.restart is None
         assert all(type(name) is str for name in agreed.names)
     assert capability.agree(ours, found).add_path <= found.families
+
+
+def _whole(data: bytes) -> bool:
+    """Whether codes, lengths and values go up evenly (RFC 5492 section 4)."""
+    while len(data) >= 2 and len(data) >= 2 + data[1]:
+        data = data[2 + data[1] :]
+    return not data
 
 
 def notification(data: bytes, _: int) -> None:
