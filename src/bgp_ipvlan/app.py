@@ -18,7 +18,7 @@ import pathlib
 import signal
 import socket
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TypeAlias
 
 import bgp_ipvlan
@@ -80,15 +80,7 @@ async def _start(
     stack: contextlib.AsyncExitStack,
     stopping: _Stopping,
 ) -> None:
-    def stop(withdraw: bool = False, message: str = "") -> None:
-        if not stopping.done():
-            stopping.set_result(_Ending(withdraw, message))
-
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop)
-    # Until there is something to reload; unhandled it would end us.
-    loop.add_signal_handler(signal.SIGHUP, log.info, "still starting, nothing to reload")
+    stop = _until_told(stopping)
     door = docker.server.PluginServer(settings.plugin_socket)
     await door.start()
     stack.push_async_callback(door.close)
@@ -111,7 +103,7 @@ async def _start(
     await engine.start(restarted=preserved, forwarding_preserved=preserved)
     _run(core, engine, routes, stack=stack, stopping=stopping)
     stack.push_async_callback(desk.close)
-    loop.add_signal_handler(signal.SIGHUP, desk.hang_up)
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, desk.hang_up)
 
     driver = docker.network.Driver(state, links, core, defaults=_defaults(settings))
     snapshot = status.Status(desk, state, reconciler=core, engine=engine)
@@ -122,6 +114,21 @@ async def _start(
     stack.push_async_callback(server.close)
     door.ready(driver)
     log.info("ready networks=%d neighbors=%d", len(state.networks), len(settings.neighbors))
+
+
+def _until_told(stopping: _Stopping) -> Callable[[bool, str], None]:
+    """Handle signals; returns what begins to stop. A second call of it changes nothing."""
+
+    def stop(withdraw: bool = False, message: str = "") -> None:
+        if not stopping.done():
+            stopping.set_result(_Ending(withdraw, message))
+
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop)
+    # Until there is something to reload; unhandled it would end us.
+    loop.add_signal_handler(signal.SIGHUP, log.info, "still starting, nothing to reload")
+    return stop
 
 
 async def _kernel(

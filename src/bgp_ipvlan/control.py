@@ -38,6 +38,9 @@ class _Body(msgspec.Struct, forbid_unknown_fields=True):
     withdraw: bool = False
 
 
+_Action = Callable[[_Body], Json | Awaitable[Json]]
+
+
 class ControlServer:
     """Answers the command line.
 
@@ -76,32 +79,23 @@ class ControlServer:
         )
         self._runner = web.AppRunner(application, access_log=None)
 
-    def _actions(self) -> dict[str, Callable[[_Body], Awaitable[Json]]]:
+    def _actions(self) -> dict[str, _Action]:
         """What a POST does."""
-        operations, snapshot = self._operations, self._snapshot
+        do, shown = self._operations, self._snapshot
 
-        async def add(body: _Body) -> Json:
-            return snapshot.one_neighbor(operations.add(body.neighbor).address)
-
-        async def change(body: _Body) -> Json:
-            return snapshot.one_neighbor(operations.set(body.neighbor).address)
-
-        async def remove(body: _Body) -> Json:
-            return {"neighbor": str(operations.remove(body.neighbor))}
-
-        async def reset(body: _Body) -> Json:
-            address = operations.reset(body.neighbor, soft=body.soft, message=body.message)
+        def reset(body: _Body) -> Json:
+            address = do.reset(body.neighbor, soft=body.soft, message=body.message)
             return {"neighbor": str(address)}
 
         async def drain(body: _Body) -> Json:
-            await operations.drain.begin(wait=body.wait, message=body.message)
-            return {"drain": snapshot.drain()}
+            await do.drain.begin(wait=body.wait, message=body.message)
+            return {"drain": shown.drain()}
 
         async def undrain(_: _Body) -> Json:
-            await operations.drain.end()
-            return {"drain": snapshot.drain()}
+            await do.drain.end()
+            return {"drain": shown.drain()}
 
-        async def stop(body: _Body) -> Json:
+        def stop(body: _Body) -> Json:
             self._stop(body.withdraw, drain_.check_message(body.message))
             return {"pid": os.getpid()}
 
@@ -111,10 +105,10 @@ class ControlServer:
         return {
             "/stop": stop,
             "/forget": forget,
-            "/reload": lambda _: operations.reload(),
-            "/neighbors/add": add,
-            "/neighbors/set": change,
-            "/neighbors/remove": remove,
+            "/reload": lambda _: do.reload(),
+            "/neighbors/add": lambda body: shown.one_neighbor(do.add(body.neighbor).address),
+            "/neighbors/set": lambda body: shown.one_neighbor(do.set(body.neighbor).address),
+            "/neighbors/remove": lambda body: {"neighbor": str(do.remove(body.neighbor))},
             "/neighbors/reset": reset,
             "/drain": drain,
             "/undrain": undrain,
@@ -158,16 +152,15 @@ class ControlServer:
         return await _answer({"neighbors": self._snapshot.neighbors(address)})
 
     @staticmethod
-    def _posted(
-        act: Callable[[_Body], Awaitable[Json]],
-    ) -> Callable[[web.Request], Awaitable[web.Response]]:
+    def _posted(act: _Action) -> Callable[[web.Request], Awaitable[web.Response]]:
         async def handle(request: web.Request) -> web.Response:
             try:
                 body = msgspec.json.decode(await request.read() or b"{}", type=_Body)
             except msgspec.MsgspecError as error:
                 # A command of another version than the daemon's.
                 raise errors.BadRequest("bad-request", f"not understood: {error}") from None
-            return await _answer(await act(body))
+            done = act(body)
+            return await _answer(done if isinstance(done, dict) else await done)
 
         return handle
 

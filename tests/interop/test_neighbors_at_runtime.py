@@ -2,111 +2,29 @@
 
 from __future__ import annotations
 
-import asyncio
-import ipaddress
 import json
 import signal
-from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterator
 
 import pytest
 
-from bgp_ipvlan import model, state
-from lab import agent, namespace, peers
-
-US, LEFT, RIGHT = "192.0.2.1", "192.0.2.2", "192.0.2.3"
-AS, LEFT_AS, RIGHT_AS = 64512, 64513, 64514
-OF_LEFT, OF_RIGHT, OURS = "10.2.0.0/16", "10.3.0.0/16", "10.1.1.0/24"
-MARK = "65535:0"
-"""GRACEFUL_SHUTDOWN (RFC 8326)."""
-GLOBAL = f"[global.config]\nas = {AS}\n"
-TO_LEFT = f"""
-[[neighbors]]
-[neighbors.config]
-neighbor-address = "{LEFT}"
-peer-as = {LEFT_AS}
-"""
-TO_RIGHT = TO_LEFT.replace(LEFT, RIGHT).replace(str(LEFT_AS), str(RIGHT_AS))
-
-
-class Rack:
-    """Our host, whose daemon has a file and one network, and two neighbours on the same wire."""
-
-    def __init__(self, lab: namespace.Lab, file: str) -> None:
-        hosts = [lab.host(name) for name in ("us", "left", "right")]
-        addresses = (US, LEFT, RIGHT)
-        lab.segment(
-            *(
-                namespace.Port(host, "eth1", (f"{address}/24",))
-                for host, address in zip(hosts, addresses, strict=True)
-            )
-        )
-        self.host = hosts[0]
-        self.left = _bird(hosts[1], LEFT_AS, LEFT, OF_LEFT)
-        self.right = _bird(hosts[2], RIGHT_AS, RIGHT, OF_RIGHT)
-        self.file = self.host.directory / "config.toml"
-        self.write(file)
-        kept = self.host.directory / "state"
-        asyncio.run(_keep_network(kept))
-        flags = ("--host-interface", "eth1", "--config-file", str(self.file))
-        self.daemon = agent.Agent(self.host, *flags, "--state-dir", str(kept))
-
-    def write(self, text: str) -> None:
-        """The daemon's file."""
-        self.file.write_text(text)
-        self.file.chmod(0o600)
-
-    def up(self) -> None:
-        """Start all three; the left neighbour's session stands."""
-        self.left.start()
-        self.right.start()
-        self.daemon.start()
-        self.wait(lambda: OF_LEFT in self.kernel(), "the left neighbour's route")
-
-    def kernel(self) -> set[str]:
-        """Learned routes, by `ip route`."""
-        return {r["dst"] for r in self.host.routes("proto", "179") if "gateway" in r}
-
-    def neighbor(self, address: str) -> dict[str, Any]:
-        """One of `neighbors --json`."""
-        found: dict[str, Any] = self.daemon.ask(f"neighbors?address={address}")["neighbors"][0]
-        return found
-
-    def wait(self, condition: Callable[[], object], what: str) -> None:
-        """Wait; fails with the daemon's log."""
-        try:
-            namespace.wait_until(condition, what)
-        except namespace.LabError as error:
-            raise namespace.LabError(f"{error}\n{self.daemon.log()[-3000:]}") from None
-
-    def refused(self, *argv: str) -> str:
-        """A command that must fail; its one line."""
-        done = self.host.run(agent.COMMAND, *argv, check=False)
-        assert done.returncode == 1, done.stdout
-        (line,) = done.stderr.splitlines()
-        return line
-
-
-def _bird(host: namespace.Host, local_as: int, address: str, prefix: str) -> peers.Bird:
-    neighbor = peers.Neighbor(address=US, remote_as=AS)
-    speaker = peers.Speaker(
-        local_as=local_as, router_id=address, neighbors=(neighbor,), originate=(prefix,)
-    )
-    return peers.Bird(host, speaker)
-
-
-async def _keep_network(directory: Path) -> None:
-    """A network as Docker made it in an earlier life; no link is needed to announce it."""
-    opened = await state.State.open(directory)
-    subnet = model.Subnet(ipaddress.ip_network(OURS))
-    await opened.put_network(model.Network(id=64 * "a", parent="eth1", subnets=(subnet,)))
-    await opened.close()
-
-
-def sessions(bird: peers.Bird) -> int:
-    """How often BIRD has logged that its session came up."""
-    return bird.process.output().count("BGP session established")
+from lab import namespace, peers
+from tests.interop.rack import (
+    AS,
+    GLOBAL,
+    LEFT,
+    LEFT_AS,
+    OF_LEFT,
+    OF_RIGHT,
+    OURS,
+    RIGHT,
+    RIGHT_AS,
+    TO_LEFT,
+    TO_RIGHT,
+    US,
+    Rack,
+    sessions,
+)
 
 
 @pytest.fixture
@@ -116,7 +34,6 @@ def rack() -> Iterator[Rack]:
         made = Rack(lab, GLOBAL + TO_LEFT)
         made.up()
         yield made
-        # Whatever was done in the test was done to somebody else.
 
 
 @pytest.fixture
@@ -377,85 +294,3 @@ def test_neighbor_in_detail(rack: Rack) -> None:
     assert shown["hold time"] == "9 s agreed, 9 s configured, keepalive 3 s"
     assert shown["import"] == "all"
     assert "unknown-neighbor" in rack.refused("neighbors", "192.0.2.99")
-
-
-# --- drain ----------------------------------------------------------------------------------
-
-
-def test_drain(rack: Rack) -> None:
-    """Marked, then gone with the text; so also after a restart, until `undrain`."""
-    assert MARK not in peers.wait_learned(rack.left, OURS).communities
-    drain = rack.host.start(
-        *(agent.COMMAND, "drain", "--wait", "5", "--message", "kernel update"), log="drain.log"
-    )
-    rack.wait(lambda: MARK in _communities(rack.left), "BIRD to see the mark")
-    assert OF_LEFT in rack.kernel()
-    assert drain.alive
-    peers.wait_forgotten(rack.left, OURS)
-
-    assert drain.wait() == 0
-    assert "drained" in drain.output()
-    assert 'Administrative shutdown: "kernel update"' in rack.left.process.output()
-    assert rack.neighbor(LEFT)["idle_reason"] == "shutdown"
-    (warning,) = rack.daemon.ask("status")["warnings"]
-    assert "[drained]" in warning
-    assert rack.kernel() == set()
-
-    rack.daemon.stop()
-    rack.daemon.start()
-    assert rack.daemon.ask("drain")["drain"]["message"] == "kernel update"
-    (warning,) = rack.daemon.ask("status")["warnings"]
-    assert "[drained]" in warning
-    assert not rack.left.established(US)
-
-    rack.daemon.run("undrain")
-    assert MARK not in peers.wait_learned(rack.left, OURS).communities
-    rack.wait(lambda: OF_LEFT in rack.kernel(), "the route to be learned again")
-    assert rack.daemon.ask("status")["warnings"] == []
-    assert "not-drained" in rack.refused("undrain")
-
-
-def _communities(bird: peers.Bird) -> frozenset[str]:
-    found = bird.learned(OURS)
-    return frozenset() if found is None else found.communities
-
-
-def test_drain_taken_back(rack: Rack) -> None:
-    """`undrain` while it waits takes the mark off; the session never ended."""
-    peers.wait_learned(rack.left, OURS)
-    drain = rack.host.start(agent.COMMAND, "drain", "--wait", "60", log="drain.log")
-    rack.wait(lambda: MARK in _communities(rack.left), "BIRD to see the mark")
-
-    rack.daemon.run("undrain")
-    rack.wait(lambda: MARK not in _communities(rack.left), "the mark to go")
-
-    assert drain.wait() == 1
-    assert "[not-drained]" in drain.output()
-    assert OURS in rack.left.ctl(f"show route {OURS}")
-    assert sessions(rack.left) == 1
-
-
-def test_crash_while_draining(rack: Rack) -> None:
-    """Neither the command's end nor the daemon's crash takes it back."""
-    peers.wait_learned(rack.left, OURS)
-    drain = rack.host.start(agent.COMMAND, "drain", "--wait", "60", log="drain.log")
-    rack.wait(lambda: MARK in _communities(rack.left), "BIRD to see the mark")
-    drain.kill()
-    assert rack.daemon.ask("drain")["drain"]["done"] is False
-
-    rack.daemon.kill()
-    rack.daemon.start()
-
-    assert rack.daemon.ask("drain")["drain"]["done"] is True
-    assert rack.neighbor(LEFT)["idle_reason"] == "shutdown"
-
-
-def test_stop_with_a_message(rack: Rack) -> None:
-    """`stop --withdraw` tells the neighbours why."""
-    peers.wait_learned(rack.left, OURS)
-
-    rack.daemon.stop_command("--withdraw", "--message", "moving house")
-
-    peers.wait_forgotten(rack.left, OURS)
-    assert 'Administrative shutdown: "moving house"' in rack.left.process.output()
-    assert rack.kernel() == set()
