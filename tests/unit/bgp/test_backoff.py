@@ -56,3 +56,12 @@ def test_hold_until_asked() -> None:
     one.clear()
 
     assert one.wait(5.0) < 0
+
+
+def test_a_last_word_is_not_overtaken() -> None:
+    """After a close the next attempt waits a second, also when it was asked for at once."""
+    one = Backoff()
+    one.clear()
+    one.pause(5.0)
+
+    assert one.wait(5.0) == 1.0

@@ -44,6 +44,10 @@ class Backoff:
         self.idle_until = self._attempt_at = -NEVER
         self._delay = _FIRST
 
+    def pause(self, now: float) -> None:
+        """A connection is just being closed: a new one must not overtake its last word."""
+        self._attempt_at = max(self._attempt_at, now + _FIRST)
+
     def attempted(self, now: float) -> None:
         """A connection was tried. Also one that stood: what ended at once will do so again."""
         self._attempt_at = now + self._delay * random.uniform(0.75, 1.0)

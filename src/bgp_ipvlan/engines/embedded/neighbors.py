@@ -144,6 +144,8 @@ class Neighbors:
         peer = self._peers[config.address] = peer_.Peer(self._config, config, self._owner)
         # With another configuration it is the same neighbour, which we have met.
         peer.met = any(one.met for one in before)
+        if before:
+            peer.backoff.pause(asyncio.get_running_loop().time())
         if self._idle:
             peer.hold_idle(self._idle)
         if self._started:

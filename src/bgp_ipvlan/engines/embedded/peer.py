@@ -158,13 +158,17 @@ class Peer:
         self.backoff.hold(_now() + seconds)
 
     def wake(self) -> None:
-        """End idleness of whatever reason: connect now."""
+        """End idleness of whatever reason: connect now, or when the last word is said."""
         self.idle_reason = ""
         self.backoff.clear()
+        if self.closing():
+            self.backoff.pause(_now())
         self._wake.set()
 
     def close(self, subcode: int, data: bytes = b"", detail: str = "") -> None:
         """End its connections with Cease; it is tried again unless `hold_idle` says otherwise."""
+        if self._links:
+            self.backoff.pause(_now())
         for one in list(self._links):
             one.end(one.session.close(subcode, data, detail))
 
