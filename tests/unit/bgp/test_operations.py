@@ -135,6 +135,21 @@ def test_time_to_live(
         assert (sock.getsockopt(level, ttl), sock.getsockopt(level, least)) == expected
 
 
+async def test_nothing_waits_for_an_acknowledgement() -> None:
+    """TCP_NODELAY on both ends: a route leaves at once, whatever was sent before it."""
+    a, b, _ = three(65001, 65002, 65003)
+    a.knows(b)
+    b.knows(a, passive=True)
+    async with ended(a, b):
+        await a.start()
+        await b.start()
+        await until(lambda: a.established() and b.established(), "session")
+        for one in (a, b):
+            link = next(iter(one.engine._neighbors)).link
+            assert link is not None
+            assert link.connection.socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+
 # --- neighbours come, change and go -------------------------------------------------------
 
 
