@@ -290,8 +290,11 @@ class Listener:
 
 
 def _socket(family: int, flags: int = 0) -> socket.socket:
-    """A TCP socket, said in full: asyncio sets TCP_NODELAY only where the protocol is named, and
-    without it a route may wait 40 ms for the acknowledgement of the one before."""
+    """A TCP socket, with the protocol named.
+
+    Only then asyncio sets TCP_NODELAY; without it a route may wait 40 ms for the
+    acknowledgement of the one before.
+    """
     kind = socket.SOCK_STREAM | socket.SOCK_CLOEXEC | flags
     return socket.socket(family, kind, socket.IPPROTO_TCP)
 
