@@ -285,6 +285,19 @@ def encode_common(
     return b"".join(parts)
 
 
+def with_next_hop(common: bytes, next_hop: bytes) -> bytes:
+    """Put NEXT_HOP into its place behind AS_PATH: codes ascend (RFC 4271 section 5).
+
+    Args:
+        common: from `encode_common`: ORIGIN, of four octets, and AS_PATH come first.
+        next_hop: an IPv4 address.
+    """
+    wide = bool(common[4] & EXTENDED_LENGTH)
+    start = 8 if wide else 7
+    end = start + int.from_bytes(common[6:start])
+    return common[:end] + encode(NEXT_HOP, next_hop, TRANSITIVE) + common[end:]
+
+
 def _encode_as_path(numbers: tuple[int, ...], four_octet_as: bool) -> bytes:
     if four_octet_as:
         return encode(AS_PATH, _segments_of(numbers, "I"), TRANSITIVE)

@@ -250,7 +250,7 @@ def announce(
         family: of the prefixes.
         keys: the prefixes.
         next_hop: of the same family, or IPv6 for IPv4 prefixes (RFC 8950).
-        common: the encoded attributes other than next hop.
+        common: the attributes other than next hop, from `attributes.encode_common`.
         link_local: sent beside an IPv6 next hop (RFC 2545 section 3).
         longest: octets a message may have.
     """
@@ -262,8 +262,7 @@ def announce(
         return  # the attributes alone fill a message: not to be advertised (RFC 4271 section 9.2)
     for part in _parts(keys, room):
         if plain:
-            hop = attributes.encode(attributes.NEXT_HOP, hops, attributes.TRANSITIVE)
-            yield _update(common + hop, part)
+            yield _update(attributes.with_next_hop(common, hops), part)
         else:
             value = struct.pack("!HBB", family, SAFI_UNICAST, len(hops)) + hops + b"\0" + part
             reach = attributes.encode(attributes.MP_REACH_NLRI, value, attributes.OPTIONAL)

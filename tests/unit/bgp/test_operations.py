@@ -474,5 +474,5 @@ async def test_loss_of_many_routes_is_no_long_turn() -> None:
         await until(lambda: not a.seen.best, "all routes to be gone")
         await wire.close()
 
-        assert max(len(batch.prefixes) for batch in a.seen.batches) <= 2000
+        assert max(len(batch.prefixes) for batch in a.seen.batches) <= 500
         assert turns >= 10

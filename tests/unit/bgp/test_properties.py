@@ -97,9 +97,8 @@ def test_updates_fit(family: model.Family, count: int) -> None:
     size = family.bits // 8
     prefixes = [bytes((family.bits,)) + n.to_bytes(size) for n in range(count)]
     hop = ipaddress.ip_address(bytes(size))
-    common = attributes.encode(attributes.ORIGIN, b"\0", attributes.TRANSITIVE)
     for sent in (
-        list(update.announce(family, prefixes, next_hop=hop, common=common)),
+        list(update.announce(family, prefixes, next_hop=hop, common=common(()))),
         list(update.withdraw(family, prefixes)),
     ):
         assert all(len(one) <= message.MAX_SIZE for one in sent)

@@ -116,6 +116,36 @@ def test_announcement_on_the_wire() -> None:
     )
 
 
+@pytest.mark.parametrize("numbers", [(), (64512,), (64512,) * 100])
+def test_attributes_in_order(numbers: tuple[int, ...]) -> None:
+    """RFC 4271 section 5: codes ascend, however long AS_PATH is; MP_REACH_NLRI first (RFC 7606)."""
+    ours = attributes.encode_common(
+        as_path=numbers,
+        four_octet_as=True,
+        med=5,
+        local_pref=100,
+        communities=(1,),
+        large_communities=((1, 2, 3),),
+    )
+    (four,) = update.announce(V4, [PREFIX], next_hop=ADDRESS, common=ours)
+    hop = ipaddress.ip_address("2001:db8::1")
+    (six,) = update.announce(V6, [bytes.fromhex("2020010db8")], next_hop=hop, common=ours)
+
+    assert _codes(four) == [1, 2, 3, 4, 5, 8, 32]
+    assert _codes(six) == [14, 1, 2, 4, 5, 8, 32]
+    assert update.parse(four[19:], four_octet_as=True, ebgp=True).announced[0].next_hop == ADDRESS
+
+
+def _codes(sent: bytes) -> list[int]:
+    """Codes of the attributes of an UPDATE that withdraws nothing."""
+    found, start, end = [], 23, 23 + int.from_bytes(sent[21:23])
+    while start < end:
+        found.append(sent[start + 1])
+        width = 2 if sent[start] & 0x10 else 1
+        start += 2 + width + int.from_bytes(sent[start + 2 : start + 2 + width])
+    return found
+
+
 def test_withdraw_and_end_of_rib_on_the_wire() -> None:
     """RFC 4271 section 4.3, RFC 4760 section 4, RFC 4724 section 2."""
     (four,) = update.withdraw(V4, [PREFIX])

@@ -20,8 +20,8 @@ from bgp_ipvlan.bgp import policy, rib, session
 log = logging.getLogger("bgp_ipvlan")
 
 Rules = tuple[model.PrefixRule, ...] | None
-_SLICE = 2000
-"""Prefixes decided per turn of the loop: about 5 ms."""
+_SLICE = 500
+"""Prefixes decided per turn of the loop: 5 ms at most, where each has a path of its own."""
 
 
 @dataclasses.dataclass(slots=True)
