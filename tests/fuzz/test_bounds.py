@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 import tracemalloc
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
 import pytest
 
@@ -35,14 +35,13 @@ def _update(nlri: bytes, attrs: bytes, withdrawn: bytes = b"") -> bytes:
     return sessions.framed(oracle.UPDATE, body)
 
 
-def _packed(each: Iterable[bytes], attrs: bytes) -> Iterator[bytes]:
-    part = b""
+def _packed(each: Iterable[bytes], attrs: bytes) -> list[bytes]:
+    parts = [b""]
     for one in each:
-        if len(part) + len(one) > ROOM:
-            yield _update(part, attrs)
-            part = b""
-        part += one
-    yield _update(part, attrs)
+        if len(parts[-1]) + len(one) > ROOM:
+            parts.append(b"")
+        parts[-1] += one
+    return [_update(part, attrs) for part in parts]
 
 
 def _host(number: int) -> bytes:
@@ -63,30 +62,27 @@ def _sets(number: int) -> bytes:
     return b"".join(attributes.encode(code, value, 0x40) for code, value in parts)
 
 
-STREAMS: dict[str, tuple[script.Script, Iterable[bytes]]] = {
+STREAMS: dict[str, tuple[script.Script, list[bytes]]] = {
     "host-routes": (PLAIN, _packed(map(_host, range(SIZE // 5)), _attributes())),
     "one-route-again": (PLAIN, [_update(b"\0" * ROOM, _attributes())] * (SIZE // ROOM)),
     "an-update-each": (
         PLAIN,
-        (_update(_host(n), _attributes((65002, n + 1))) for n in range(SIZE // 55)),
+        [_update(_host(n), _attributes((65002, n + 1))) for n in range(SIZE // 55)],
     ),
     "own-as-in-path": (
         PLAIN,
-        (_update(_host(n), _attributes((65002, 65001, n + 1))) for n in range(SIZE // 59)),
+        [_update(_host(n), _attributes((65002, 65001, n + 1))) for n in range(SIZE // 59)],
     ),
     "large-communities": (
         PLAIN,
-        (_update(_host(n), _attributes(more=_large(n))) for n in range(SIZE // ROOM)),
+        [_update(_host(n), _attributes(more=_large(n))) for n in range(SIZE // ROOM)],
     ),
-    "segments": (PLAIN, (_update(_host(n), _sets(n)) for n in range(SIZE // ROOM))),
+    "segments": (PLAIN, [_update(_host(n), _sets(n)) for n in range(SIZE // ROOM)]),
     "flap": (
         PLAIN,
         [_update(_host(1), _attributes()), _update(b"", b"", _host(1))] * (SIZE // 85),
     ),
-    "withdrawn-unknown": (
-        PLAIN,
-        (_update(b"", b"", _host(n)) for n in range(SIZE // 28)),
-    ),
+    "withdrawn-unknown": (PLAIN, [_update(b"", b"", _host(n)) for n in range(SIZE // 28)]),
     "keepalives": (PLAIN, [sessions.framed(oracle.KEEPALIVE, b"")] * (SIZE // 19)),
     "refreshes": (PLAIN, [sessions.framed(oracle.ROUTE_REFRESH, b"\0\1\0\1")] * (SIZE // 23)),
     "identifiers": (
@@ -99,10 +95,10 @@ STREAMS: dict[str, tuple[script.Script, Iterable[bytes]]] = {
     ),
     "identifiers-changing": (
         PATHS,
-        (
+        [
             _update(b"".join(k.to_bytes(4) + b"\0" for k in range(64)), _attributes((65002, n + 1)))
             for n in range(SIZE // 370)
-        ),
+        ],
     ),
     "octet-by-octet": (
         script.Script(sessions.EBGP, timing=1),
