@@ -34,6 +34,9 @@ class Kind(enum.IntEnum):
     """Too many prefixes came, of IPv4 or (repeated) IPv6."""
     SEND = 9
     """We announce, withdraw, and ask for a refresh."""
+    PAUSE = 10
+    """Of what comes next only so many events are heard of at first, as when the engine is busy;
+    the rest at the next pause or when still more comes; time and our own deeds may lie between."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -258,6 +258,18 @@ def _sessions() -> Iterator[tuple[str, script.Script]]:
     )
     inside = (Step(Kind.GREET, b"\xef"), *(_announce(KEYS, extra=loop) for loop in loops))
     yield "loops", script.Script(0, 0, inside)
+    late = (
+        *(Step(Kind.GREET, b"\xef"), Step(Kind.PAUSE), _announce(KEYS)),
+        *(Step(Kind.TICK, b"\0\xc8"), Step(Kind.SEND), Step(Kind.MESSAGE, b"\4")),
+    )
+    yield "we-are-late", script.Script(sessions.EBGP, 0, late)
+    twice = Step(Kind.RAW, sessions.framed(2, b"\0\4\x18\x0a\1\1\0\0"), 2)
+    busy = (Step(Kind.GREET, b"\xef"), Step(Kind.PAUSE), twice, Step(Kind.TICK, b"\0\xc8"))
+    too_late = (*busy, Step(Kind.PAUSE), Step(Kind.TICK, b"\0\1"))
+    yield "we-are-too-late", script.Script(sessions.EBGP, 0, too_late)
+    again = (*busy, Step(Kind.MESSAGE, b"\4"), Step(Kind.TICK, b"\0\1"))
+    yield "we-are-late-and-go-on", script.Script(sessions.EBGP, 0, again)
+    yield "closed-while-late", script.Script(sessions.EBGP, 0, (*busy, Step(Kind.CLOSE, b"\1")))
     yield "slow-open", script.Script(sessions.EBGP, 0, (*parts, Step(Kind.DEADLINE)))
     yield "no-open", script.Script(0, 0, (Step(Kind.MESSAGE, b"\4"),))
     yield "two-opens", script.Script(sessions.EBGP, 0, (Step(Kind.GREET, b"\xff"),) * 2)

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import dataclasses
 import ipaddress
+import itertools
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
 from bgp_ipvlan import model
@@ -131,6 +132,8 @@ class Rig:
         self.events: list[session.Event] = []
         self.sent: list[oracle.Sent] = []
         self.account = _Account()
+        self._most: int | None = None
+        self._waiting: Iterator[session.Event] | None = None
         self.tables = Tables(THEIRS)
         self.session = self._clocked(
             lambda: session.Session(
@@ -158,6 +161,9 @@ class Rig:
     def step(self, step: script.Step) -> None:
         """Do one step of the script."""
         match step.kind:
+            case Kind.PAUSE:
+                self._go_on()
+                self._most = step.times
             case Kind.GREET:
                 self._receive(greeting(self.remote_as, (step.data or b"\xff")[0]))
                 self._receive(framed(oracle.KEEPALIVE, b""))
@@ -183,11 +189,25 @@ class Rig:
 
     def _receive(self, octets: bytes) -> None:
         self.octets += len(octets)
-        for piece in script.cuts(octets, self.how):
-            self._on(self._events(self.session.receive(piece, self.now)))
+        self._go_on()
+        now, pieces = self.now, script.cuts(octets, self.how)
+        each = (self.session.receive(piece, now) for piece in pieces)
+        self._waiting = itertools.chain.from_iterable(each)
+        most, self._most = self._most, None
+        self._on(self._events(itertools.islice(self._waiting, most)))
+        if most is None:
+            self._go_on()
+
+    def _go_on(self) -> None:
+        """Hear the rest of what was received, unless the session has ended over it."""
+        waiting, self._waiting = self._waiting, None
+        if waiting is not None and not self.session.closed:
+            self._on(self._events(waiting))
 
     def _tick(self, now: float) -> None:
         self.now = now
+        if self._waiting is not None:
+            self.session.heard(now)
         self._on(self._events(self.session.tick(now)))
         # Else the engine would wake it for ever.
         assert self.session.closed or self.session.deadline > now
@@ -235,6 +255,7 @@ class Rig:
 
     def end(self) -> None:
         """The last words, and that there are none after them."""
+        self._go_on()
         idle = self.session.state is model.SessionState.ESTABLISHED and not self.session.hold_time
         self._tick(self.now + 1e6)
         self._taken()
