@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import re
 from pathlib import Path
 
@@ -10,6 +11,9 @@ import pytest
 from bgp_ipvlan.bgp import session
 from tests.fuzz import campaign, corpus, messages, script, sessions
 
+fuzzes = pytest.mark.skipif(
+    platform.machine() != "x86_64", reason="atheris has no wheels for this machine"
+)
 CAPTURED = {name: data for name, data in corpus.load("sessions").items() if "captured/" in name}
 
 
@@ -59,6 +63,7 @@ def test_captured_sessions_are_good_ones(name: str) -> None:
     assert "received NOTIFICATION Cease, administrative shutdown" in rig.account.closed.reason
 
 
+@fuzzes
 @pytest.mark.parametrize(("target", "runs"), [("messages", 40_000), ("sessions", 3_000)])
 def test_fuzzing_for_some_seconds(target: str, runs: int, tmp_path: Path) -> None:
     """No property breaks in a fixed number of runs from a fixed seed."""
@@ -70,6 +75,7 @@ def test_fuzzing_for_some_seconds(target: str, runs: int, tmp_path: Path) -> Non
     assert int(covered[-1]) > 300, "the core is instrumented, and reached"
 
 
+@fuzzes
 def test_a_broken_property_is_found_and_kept(tmp_path: Path) -> None:
     """The input that broke one is a file, and running that file breaks it again."""
     outcome = campaign.fuzz("broken", "-runs=50000", "-seed=1", keep=tmp_path / "kept", quiet=True)
