@@ -91,7 +91,8 @@ def distil(target: str, keep: Path) -> int:
         )
         again.chmod(0o755)
         folders = (str(fixed), str(keep))
-        done = _engine(target, str(again), "-merge=1", f"-max_len={SHORT}", *folders, quiet=True)
+        limits = (f"-max_len={SHORT}", f"-artifact_prefix={name}/")
+        done = _engine(target, str(again), "-merge=1", *limits, *folders, quiet=True)
         if done.returncode:
             raise RuntimeError(f"merging failed:\n{done.stdout}")
         new = {file.name: file.read_bytes() for file in sorted(fixed.iterdir())}
