@@ -134,6 +134,8 @@ class Rig:
         self.account = _Account()
         self._most: int | None = None
         self._waiting: Iterator[session.Event] | None = None
+        self._heard_at = float("-inf")
+        """When the engine last said that the neighbour has spoken and waits for us."""
         self.tables = Tables(THEIRS)
         self.session = self._clocked(
             lambda: session.Session(
@@ -208,6 +210,7 @@ class Rig:
         self.now = now
         if self._waiting is not None:
             self.session.heard(now)
+            self._heard_at = now
         self._on(self._events(self.session.tick(now)))
         # Else the engine would wake it for ever.
         assert self.session.closed or self.session.deadline > now
@@ -283,6 +286,9 @@ class Rig:
                     account.opened = True
                 case session.Closed(reason):
                     assert reason.isprintable()
+                    if "Hold Timer" in reason:
+                        # Never over our own slowness.
+                        assert self.now >= self._heard_at + self.session.hold_time
                     account.closed = event
                 case session.Established():
                     assert account.opened

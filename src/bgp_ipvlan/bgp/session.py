@@ -83,6 +83,7 @@ class Session:
         self._framer = message.Framer()
         self._out: list[bytes] = []
         self._expires: float = now + OPEN_WAIT
+        self._heard = now
         self._keepalive_at = _NEVER
         self._keepalive = 0.0
         self._offer = capability.Capabilities(
@@ -242,8 +243,10 @@ class Session:
         return Closed(f"received NOTIFICATION {found.text}", graceful=graceful)
 
     def _restart_hold(self, now: float) -> None:
+        # What was read before may be worked off after `heard`: it takes no time back.
+        self._heard = max(self._heard, now)
         if self.hold_time:
-            self._expires = now + self.hold_time
+            self._expires = self._heard + self.hold_time
 
     def _opened(self, opening: message.Open, now: float) -> Event:
         offered = capability.parse(opening.parameters)

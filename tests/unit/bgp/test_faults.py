@@ -359,68 +359,6 @@ def test_own_reflected_route(extra: bytes, reason: str) -> None:
     assert event.refused == reason
 
 
-def test_hold_time_expires() -> None:
-    """RFC 4271 section 6.5, at the negotiated minimum and not before."""
-    one = established()
-
-    assert list(one.tick(8.9)) == []
-
-    one.take()
-    (event,) = one.tick(9.0)
-
-    assert isinstance(event, session.Closed)
-    assert not event.graceful
-    assert code_of(one) == (4, 0, b"")
-
-
-def test_keepalives_go_out_in_time() -> None:
-    """One at a third of the hold time, again and again, and each message of theirs moves the end."""
-    one = established()
-    now, sent = 0.0, 0
-    while now < 60:
-        now = one.deadline
-        list(one.tick(now))
-        sent += one.take() == KEEPALIVE
-        list(one.receive(KEEPALIVE, now))
-
-    assert sent == 20
-
-
-def test_hold_time_zero() -> None:
-    """RFC 4271 section 4.2: neither side sends KEEPALIVEs and nothing expires."""
-    one = begin(dataclasses.replace(NEIGHBOR, hold_time=0))
-    list(one.receive(OPEN.encode() + KEEPALIVE, 0.0))
-
-    assert one.state is model.SessionState.ESTABLISHED
-    assert one.deadline == float("inf")
-
-
-def test_open_that_does_not_come() -> None:
-    """A connection on which nothing is said is given up after OPEN_WAIT, not sooner."""
-    one = begin()
-
-    assert list(one.tick(session.OPEN_WAIT - 0.1)) == []
-
-    (event,) = one.tick(session.OPEN_WAIT)
-
-    assert isinstance(event, session.Closed)
-    assert code_of(one)[0] == 4
-
-
-def test_keepalive_that_does_not_come() -> None:
-    """With hold time 0 too, a neighbour that stops after its OPEN is given up."""
-    one = begin(dataclasses.replace(NEIGHBOR, hold_time=0))
-    list(one.receive(OPEN.encode(), 5.0))
-    one.take()
-
-    assert list(one.tick(5.0 + session.OPEN_WAIT - 0.1)) == []
-
-    (event,) = one.tick(5.0 + session.OPEN_WAIT)
-
-    assert isinstance(event, session.Closed)
-    assert code_of(one)[0] == 4
-
-
 def test_nothing_after_the_end() -> None:
     """Garbage behind a NOTIFICATION, or received later, is met with silence."""
     one = established()

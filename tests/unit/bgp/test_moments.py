@@ -61,11 +61,11 @@ def opening(**changes: object) -> bytes:
     ).encode()
 
 
-async def up(near: Speaker, far: Speaker) -> Wire:
-    """An established session; all that ours said is read but for what it announces."""
+async def up(near: Speaker, far: Speaker, **theirs: object) -> Wire:
+    """An established session with one that offers this; ours has announced nothing yet."""
     wire = await connect(near, far.address)
     await wire.read_open()
-    wire.say(opening(), KEEPALIVE)
+    wire.say(opening(**theirs), KEEPALIVE)
     await until(near.established, "the session")
     return wire
 

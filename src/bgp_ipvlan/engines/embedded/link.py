@@ -77,9 +77,12 @@ class Link:
 
     def _work(self, events: Iterator[session.Event]) -> None:
         """Some of what was read; the rest in later turns, and nothing is read until then."""
-        self._turn = None
+        late, self._turn = self._turn is not None, None
         try:
             if self._some(events):
+                if late:
+                    # Only now can it be heard again: what it said meanwhile is still to be read.
+                    self.session.heard(self._loop.time())
                 self.connection.resume()
             else:
                 self._turn = self._loop.call_soon(self._work, events)
