@@ -68,6 +68,7 @@ def test_a_link_that_cannot_be_made_leaves_nothing(host: namespace.Host) -> None
     c.ip(host, "link add bi000000000001 type veth peer name other")
     before = set(host.links())
     cases = [("bi000000000002", "nothing9", "parent-missing")]
+    cases += [("bi000000000002", "longer-than-any-name-of-a-link", "parent-missing")]
     cases += [("bi000000000001", "eth1", "foreign-link")]
     if not require.ipvlan_here():
         cases += [("bi000000000003", "eth1", "no-ipvlan")]

@@ -1,4 +1,4 @@
-"""Links and addresses of the host's namespace, by pyroute2 (`ports.Links`).
+"""Links and addresses of the host's namespace (`ports.Links`).
 
 One thread does it all, one operation after the other: the kernel's RTNL lock would queue
 them anyway, and the loop never waits for it (D7).
@@ -8,25 +8,22 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import dataclasses
 import errno
-import ipaddress
 import logging
+import socket
+from collections import defaultdict
 from collections.abc import Callable
-from typing import Any, TypeVar
-
-import pyroute2
+from typing import TypeVar
 
 from bgp_ipvlan import errors, model, ownership
-from bgp_ipvlan.kernel import namespaces
+from bgp_ipvlan.kernel import devices, namespaces
+from bgp_ipvlan.kernel import netlink as nl
 
 log = logging.getLogger("bgp_ipvlan")
 
 _T = TypeVar("_T")
-_IFF_UP, _IFF_LOWER_UP = 0x1, 0x10000
-_MODES = {model.Mode.L2: 0, model.Mode.L3: 1, model.Mode.L3S: 2}
-"""IFLA_IPVLAN_MODE (linux/if_link.h)."""
-_FLAGS = {model.Flag.BRIDGE: 0, model.Flag.PRIVATE: 1, model.Flag.VEPA: 2}
-"""IFLA_IPVLAN_FLAGS."""
+_NEW = nl.NLM_F_CREATE | nl.NLM_F_EXCL
 
 
 class KernelLinks:
@@ -39,13 +36,16 @@ class KernelLinks:
         """Open the netlink socket, on the thread that uses it.
 
         Raises:
-            errors.KernelError: no netlink.
+            errors.KernelError: there is none to be had.
         """
-        self._route: pyroute2.IPRoute = await self._do(pyroute2.IPRoute)
+        try:
+            self._socket: socket.socket = await self._do(nl.open_socket)
+        except OSError as error:
+            raise _translated(error, "cannot open netlink") from error
 
     async def close(self) -> None:
         """Close the socket, end the thread."""
-        await self._do(self._route.close)
+        await self._do(self._socket.close)
         self._thread.shutdown()
 
     async def _do(self, work: Callable[[], _T]) -> _T:
@@ -77,28 +77,43 @@ class KernelLinks:
 
     def _read(self) -> tuple[model.Link, ...]:
         try:
-            messages = list(self._route.get_links())
-            addresses: dict[int, list[model.Interface]] = {}
-            for message in self._route.get_addr():
-                addresses.setdefault(message["index"], []).append(_interface(message))
-        except pyroute2.NetlinkError as error:
+            links = nl.table(self._socket, nl.RTM_GETLINK, devices.ALL_LINKS)
+        except OSError as error:
             raise _translated(error, "cannot read links") from error
-        return tuple(_link(m, tuple(addresses.get(m["index"], ()))) for m in messages)
+        addresses = self._addresses()
+        read = map(devices.read_link, links)
+        return tuple(
+            dataclasses.replace(one, addresses=tuple(addresses[one.index])) for one in read
+        )
+
+    def _addresses(self) -> defaultdict[int, list[model.Interface]]:
+        """By index of their link."""
+        try:
+            found = nl.table(self._socket, nl.RTM_GETADDR, devices.ALL_ADDRESSES)
+        except OSError as error:
+            raise _translated(error, "cannot read addresses") from error
+        addresses = defaultdict(list)
+        for index, address in map(devices.read_address, found):
+            addresses[index].append(address)
+        return addresses
 
     def _find(self, name: str) -> model.Link | None:
         try:
-            found = self._route.get_links(ifname=name)
-            return next((_link(message, ()) for message in found), None)
-        except pyroute2.NetlinkError as error:
-            if error.code == errno.ENODEV:
+            return self._get(devices.by_name(name))
+        except OSError as error:
+            # ERANGE: longer than any name can be.
+            if error.errno in {errno.ENODEV, errno.ERANGE}:
                 return None
             raise _translated(error, f"cannot look for link {name}") from error
 
+    def _get(self, body: bytes) -> model.Link:
+        return devices.read_link(nl.request(self._socket, nl.RTM_GETLINK, 0, body)[0])
+
     def _available(self) -> bool:
         try:
-            self._route.link("add", ifname="biprobe", kind="ipvlan")
-        except pyroute2.NetlinkError as error:
-            return bool(error.code != errno.EOPNOTSUPP)
+            nl.request(self._socket, nl.RTM_NEWLINK, _NEW, devices.ipvlan("biprobe"))
+        except OSError as error:
+            return error.errno != errno.EOPNOTSUPP
         raise errors.KernelError("kernel-refused", "the kernel made an ipvlan link without parent")
 
     def _ensure(self, spec: model.SlaveSpec) -> model.Link:
@@ -120,7 +135,7 @@ class KernelLinks:
             self._remove(have)
         try:
             return self._make(spec, parent)
-        except pyroute2.NetlinkError as error:
+        except OSError as error:
             made = self._find(spec.name)
             if made is not None and ownership.link_is_ours(made):
                 self._remove(made)
@@ -128,38 +143,29 @@ class KernelLinks:
 
     def _matches(self, have: model.Link, spec: model.SlaveSpec, parent: model.Link) -> bool:
         """Whether a link is what is asked for. Its mode is the parent's, which `plan` checks."""
-        addresses = {_interface(m) for m in self._route.get_addr(index=have.index)}
         return (
             (have.alias, have.parent_index, have.up) == (spec.alias, parent.index, spec.up)
             and spec.mtu in {None, have.mtu}
-            and addresses >= set(spec.addresses)
+            and set(self._addresses()[have.index]) >= set(spec.addresses)
         )
 
     def _make(self, spec: model.SlaveSpec, parent: model.Link) -> model.Link:
-        self._route.link(
-            "add",
-            ifname=spec.name,
-            kind="ipvlan",
-            link=parent.index,
-            ipvlan_mode=_MODES[spec.mode],
-            ipvlan_flags=_FLAGS[spec.flag],
+        made = devices.ipvlan(
+            spec.name,
+            devices.ipvlan_data(spec.mode, spec.flag),
+            parent=parent.index,
             # The kernel takes an alias only afterwards; see ownership.LINK_GROUP.
             group=ownership.LINK_GROUP,
-            **({} if spec.mtu is None else {"mtu": spec.mtu}),
+            mtu=spec.mtu,
         )
-        index = self._route.link_lookup(ifname=spec.name)[0]
-        self._route.link("set", index=index, ifalias=spec.alias)
+        nl.request(self._socket, nl.RTM_NEWLINK, _NEW, made)
+        index = self._get(devices.by_name(spec.name)).index
+        nl.request(self._socket, nl.RTM_NEWLINK, 0, devices.alias(index, spec.alias))
         for address in spec.addresses:
-            self._route.addr(
-                "add",
-                index=index,
-                address=str(address.ip),
-                prefixlen=address.network.prefixlen,
-                family=model.Family.of(address).af,
-            )
+            nl.request(self._socket, nl.RTM_NEWADDR, _NEW, devices.address(index, address))
         if spec.up:
-            self._route.link("set", index=index, state="up")
-        return next(_link(message, spec.addresses) for message in self._route.get_links(index))
+            nl.request(self._socket, nl.RTM_NEWLINK, 0, devices.up(index))
+        return dataclasses.replace(self._get(devices.by_index(index)), addresses=spec.addresses)
 
     def _delete(self, name: str) -> bool:
         have = self._find(name)
@@ -174,34 +180,12 @@ class KernelLinks:
     def _remove(self, link: model.Link) -> bool:
         try:
             # By index: the name could be somebody else's by now.
-            self._route.link("del", index=link.index)
-        except pyroute2.NetlinkError as error:
-            if error.code == errno.ENODEV:
+            nl.request(self._socket, nl.RTM_DELLINK, 0, devices.by_index(link.index))
+        except OSError as error:
+            if error.errno == errno.ENODEV:
                 return False
             raise _translated(error, f"cannot delete link {link.name}") from error
         return True
-
-
-def _link(message: Any, addresses: tuple[model.Interface, ...]) -> model.Link:
-    info = message.get_attr("IFLA_LINKINFO")
-    return model.Link(
-        index=message["index"],
-        name=message.get_attr("IFLA_IFNAME"),
-        kind=(info.get_attr("IFLA_INFO_KIND") if info else None) or "",
-        alias=message.get_attr("IFLA_IFALIAS") or "",
-        mtu=message.get_attr("IFLA_MTU") or 0,
-        up=bool(message["flags"] & _IFF_UP),
-        running=bool(message["flags"] & _IFF_LOWER_UP),
-        parent_index=message.get_attr("IFLA_LINK") or 0,
-        group=message.get_attr("IFLA_GROUP") or 0,
-        addresses=addresses,
-    )
-
-
-def _interface(message: Any) -> model.Interface:
-    # On a point-to-point link IFA_ADDRESS is the other end, IFA_LOCAL always ours.
-    local = message.get_attr("IFA_LOCAL") or message.get_attr("IFA_ADDRESS")
-    return ipaddress.ip_interface(f"{local}/{message['prefixlen']}")
 
 
 _REASONS = {
@@ -221,9 +205,9 @@ _REASONS = {
 }
 
 
-def _translated(error: Any, doing: str) -> errors.KernelError:
+def _translated(error: OSError, doing: str) -> errors.KernelError:
     """One line for the user from what the kernel said."""
-    code = int(error.code or 0)
+    code = error.errno or 0
     reason, remedy = _REASONS.get(code, ("kernel-refused", "see the kernel's log"))
-    said = str(error.args[1]) if len(error.args) > 1 else errno.errorcode.get(code, str(code))
+    said = error.strerror or errno.errorcode.get(code, str(code))
     return errors.KernelError(reason, f"{doing}: {said}: {remedy}", code)

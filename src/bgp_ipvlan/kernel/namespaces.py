@@ -21,15 +21,11 @@ import threading
 from collections.abc import Iterator
 
 from bgp_ipvlan import model
+from bgp_ipvlan.kernel import devices
 from bgp_ipvlan.kernel import netlink as nl
 
 _CLONE_NEWNET = 0x40000000
-_IFLA_IFNAME, _IFLA_LINK, _IFLA_LINKINFO, _IFLA_IFALIAS, _IFLA_LINK_NETNSID = 3, 5, 18, 20, 37
-_IFLA_INFO_KIND, _IFLA_INFO_DATA = 1, 2
-_IFLA_IPVLAN_MODE, _IFLA_IPVLAN_FLAGS = 1, 2
 _NETNSA_NSID, _NETNSA_FD = 1, 3
-_IFINFOMSG = struct.Struct("=BBHiII")
-_MODES = (model.Mode.L2, model.Mode.L3, model.Mode.L3S)
 _PLACES = (pathlib.Path("/run/docker/netns"), pathlib.Path("/run/netns"))
 
 
@@ -119,42 +115,25 @@ def _nsid(sock: socket.socket, home: int) -> int:
 def _slaves(sock: socket.socket, ours: int | None, name: str) -> list[model.Slave]:
     if ours == -1:
         return []
-    body = _IFINFOMSG.pack(0, 0, 0, 0, 0, 0)
-    for _ in range(5):
-        answers = nl.dump(sock, nl.RTM_GETLINK, body)
-        if answers is not None:
-            break
-    else:
-        raise InterruptedError
-    found = []
-    for data in answers:
-        for kind, _, link in nl.messages(data):
-            slave = _slave(link, ours, name) if kind == nl.RTM_NEWLINK else None
-            if slave is not None:
-                found.append(slave)
-    return found
+    links = nl.table(sock, nl.RTM_GETLINK, devices.ALL_LINKS)
+    found = (_slave(link, ours, name) for link in links)
+    return [slave for slave in found if slave is not None]
 
 
 def _slave(body: bytes, ours: int | None, name: str) -> model.Slave | None:
     """A link as a slave of one of our host's, or None if it is something else."""
-    found = nl.attributes(body, _IFINFOMSG.size)
-    info = nl.attributes(found.get(_IFLA_LINKINFO, b""), 0)
-    if nl.text(info.get(_IFLA_INFO_KIND, b"")) != "ipvlan":
+    found = nl.attributes(body, devices.IFINFOMSG.size)
+    kind, data = devices.info(found)
+    if kind != devices.IPVLAN:
         return None
-    parent_in = found.get(_IFLA_LINK_NETNSID)
+    parent_in = found.get(devices.IFLA_LINK_NETNSID)
     if (None if parent_in is None else struct.unpack("=i", parent_in)[0]) != ours:
         return None
-    data = nl.attributes(info.get(_IFLA_INFO_DATA, b""), 0)
-    flags = nl.number(data.get(_IFLA_IPVLAN_FLAGS, b""))
     return model.Slave(
-        name=nl.text(found[_IFLA_IFNAME]),
-        alias=nl.text(found.get(_IFLA_IFALIAS, b"")),
-        mode=_MODES[nl.number(data.get(_IFLA_IPVLAN_MODE, b""))],
-        flag=model.Flag.PRIVATE
-        if flags & 1
-        else model.Flag.VEPA
-        if flags & 2
-        else model.Flag.BRIDGE,
-        parent_index=nl.number(found.get(_IFLA_LINK, b"")),
+        name=nl.text(found[devices.IFLA_IFNAME]),
+        alias=nl.text(found.get(devices.IFLA_IFALIAS, b"")),
+        mode=devices.MODES[nl.number(data.get(devices.IFLA_IPVLAN_MODE, b""))],
+        flag=devices.FLAGS[nl.number(data.get(devices.IFLA_IPVLAN_FLAGS, b""))],
+        parent_index=nl.number(found.get(devices.IFLA_LINK, b"")),
         namespace=name,
     )

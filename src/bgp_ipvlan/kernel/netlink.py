@@ -1,7 +1,7 @@
-"""The little of rtnetlink that must be fast: sockets, headers, attributes, by `struct`.
+"""The little of rtnetlink that we need: sockets, headers, attributes, by `struct`.
 
 Numbers are from the kernel's uapi headers (linux/netlink.h, rtnetlink.h, nexthop.h,
-if_link.h). Links and addresses are pyroute2's (`links`), since a hundred of them are not slow.
+if_link.h).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ NLM_F_DUMP = 0x300
 NLM_F_REPLACE, NLM_F_EXCL, NLM_F_CREATE = 0x100, 0x200, 0x400
 
 RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK = 16, 17, 18
-RTM_NEWADDR, RTM_DELADDR = 20, 21
+RTM_NEWADDR, RTM_DELADDR, RTM_GETADDR = 20, 21, 22
 RTM_NEWROUTE, RTM_DELROUTE, RTM_GETROUTE = 24, 25, 26
 RTM_GETNSID = 90
 RTM_NEWNEXTHOP, RTM_DELNEXTHOP, RTM_GETNEXTHOP = 104, 105, 106
@@ -35,6 +35,8 @@ RTMSG = struct.Struct("=BBBBBBBBI")
 NHMSG = struct.Struct("=BBBBI")
 """nhmsg: family, scope, protocol, reserved, flags."""
 NLA_TYPE_MASK = 0x3FFF
+_DUMPS = 5
+"""Tries to read a table that others change."""
 
 
 def align(length: int) -> int:
@@ -127,6 +129,39 @@ def dump(sock: socket.socket, kind: int, body: bytes) -> list[bytes] | None:
                 raise OSError(code, os.strerror(code))
         if last_kind == NLMSG_DONE:
             return None if interrupted else answers
+
+
+def table(sock: socket.socket, kind: int, body: bytes) -> list[bytes]:
+    """Read a small table, as the bodies of its entries; again if it changed under our eyes.
+
+    Raises:
+        OSError: the kernel's answer; InterruptedError when it changes all the time.
+    """
+    for _ in range(_DUMPS):
+        answers = dump(sock, kind, body)
+        if answers is not None:
+            found = (one for data in answers for one in messages(data))
+            return [entry for entry_kind, _, entry in found if entry_kind != NLMSG_DONE]
+    raise InterruptedError(errno.EINTR, "it changes all the time")
+
+
+def request(sock: socket.socket, kind: int, flags: int, body: bytes) -> list[bytes]:
+    """Have one thing done, or told; returns the bodies of what was told.
+
+    Raises:
+        OSError: the kernel's answer, such as ENODEV.
+    """
+    sock.send(message(kind, flags | NLM_F_ACK, body))
+    told: list[bytes] = []
+    while True:
+        for answer_kind, _, answer in messages(sock.recv(1 << 16)):
+            if answer_kind != NLMSG_ERROR:
+                told.append(answer)
+                continue
+            code, _ = failed(answer)
+            if code:
+                raise OSError(code, os.strerror(code))
+            return told
 
 
 def messages_headers(data: bytes) -> Iterator[tuple[int, int, int]]:
