@@ -13,7 +13,7 @@ from typing import Any
 import rich.console
 import rich.progress
 
-from bench import cases, contenders, harness, machine, measure, table
+from bench import cases, harness, machine, measure, table
 from lab import require
 
 
@@ -49,7 +49,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=5, help="of each, at least 5 for the record")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all samples there")
     parser.add_argument(
-        "--only", action="append", choices=tuple(contenders.ALL), help="contenders; all if none"
+        "--only", action="append", choices=cases.CONTENDERS, help="contenders; all if none"
     )
     parser.add_argument(
         "--patience",
@@ -60,7 +60,7 @@ def _arguments() -> argparse.Namespace:
     )
     arguments = parser.parse_args()
     arguments.cases = arguments.cases or list(cases.ALL)
-    arguments.only = arguments.only or list(contenders.ALL)
+    arguments.only = arguments.only or list(cases.CONTENDERS)
     if unknown := set(arguments.cases) - set(cases.ALL):
         parser.error(f"no such case: {', '.join(sorted(unknown))}")
     return arguments

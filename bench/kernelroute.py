@@ -1,64 +1,37 @@
-"""Routes into the kernel one by one, and their coming seen: the two ends of BIRD to BIRD.
+"""Routes into the kernel one by one, and their coming seen: the two ends of one route's way.
 
 `add` puts each sample into the kernel of its host, whose BIRD learns it from there; `watch`
-listens on another host for the kernel's own word of the route that BIRD installed. By raw
-netlink, so that nothing but the way itself is timed. Output as of `bench.speaker`.
+listens on another host for the kernel's own word of each sample's route; `listen` hears of
+all routes, and tells on SIGUSR1 how often one changed. By raw netlink, so that nothing
+but the way itself is timed. Output as of `bench.speaker`.
 """
 
 from __future__ import annotations
 
 import argparse
+import ctypes
 import ipaddress
+import signal
 import socket
 import struct
+import threading
 import time
-from collections.abc import Iterator
 
-from bench import samples
+from bench import netlink, samples
 from bench.sender import say
 
-# linux/netlink.h and linux/rtnetlink.h
-_ROUTE_GROUP = 0x40  # RTMGRP_IPV4_ROUTE
-_NEWROUTE = 24
-_REQUEST_CREATE_EXCL = 0x1 | 0x400 | 0x200
-_MAIN, _STATIC, _BLACKHOLE = 254, 4, 6
-_DST = 1
-_HEADER = struct.Struct("=IHHII")
-_ROUTE = struct.Struct("=BBBBBBBBI")
-_ATTRIBUTE = struct.Struct("=HH")
-
-
-def request(address: bytes) -> bytes:
-    """RTM_NEWROUTE: a blackhole for one host, in the main table."""
-    route = _ROUTE.pack(socket.AF_INET, 32, 0, 0, _MAIN, _STATIC, 0, _BLACKHOLE, 0)
-    body = route + _ATTRIBUTE.pack(_ATTRIBUTE.size + len(address), _DST) + address
-    length = _HEADER.size + len(body)
-    return _HEADER.pack(length, _NEWROUTE, _REQUEST_CREATE_EXCL, 0, 0) + body
-
-
-def destinations(data: bytes) -> Iterator[bytes]:
-    """RTA_DST of each RTM_NEWROUTE in a datagram."""
-    start = 0
-    while start < len(data):
-        length, kind, *_ = _HEADER.unpack_from(data, start)
-        if kind == _NEWROUTE:
-            at, end = start + _HEADER.size + _ROUTE.size, start + length
-            while at < end:
-                size, attribute = _ATTRIBUTE.unpack_from(data, at)
-                if attribute == _DST:
-                    yield data[at + _ATTRIBUTE.size : at + size]
-                at += (size + 3) & ~3
-        start += (length + 3) & ~3
+_IPV4_GROUP, _IPV6_GROUP = 0x40, 0x400  # RTMGRP_IPV4_ROUTE, RTMGRP_IPV6_ROUTE
+_ATTACH_FILTER = 26  # SO_ATTACH_FILTER
+_RECEIVE_BUFFER_FORCE = 33  # SO_RCVBUFFORCE
+_AT = netlink.HEADER.size + netlink.ROUTE.size + 8 + 4
+"""Where an IPv4 notification has the address: RTA_TABLE stands before RTA_DST."""
 
 
 def add(count: int) -> None:
     """Put them in, one after the other."""
-    requests = [
-        request(ipaddress.IPv4Network(samples.prefix(n)).network_address.packed)
-        for n in range(count)
-    ]
+    requests = [netlink.blackhole(samples.address(n)) for n in range(count)]
     times = []
-    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE) as sock:
+    with netlink.open_socket() as sock:
         for one in requests:
             times.append(time.monotonic())
             sock.send(one)
@@ -70,21 +43,60 @@ def watch(count: int) -> None:
     """See them come."""
     times = samples.Times(count)
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE) as sock:
-        sock.bind((0, _ROUTE_GROUP))
+        _let_samples_pass(sock)
+        sock.bind((0, _IPV4_GROUP))
         say("started")
         while times.missing:
-            for address in destinations(sock.recv(1 << 16)):
-                times.note(address)
+            for kind, body in netlink.messages(sock.recv(1 << 16)):
+                if kind == netlink.NEWROUTE:
+                    times.note(netlink.destination(body))
     say("seen", samples=times.values)
+
+
+def _let_samples_pass(sock: socket.socket) -> None:
+    """Have the kernel keep all other routes to itself: in a flood of them nothing could be timed."""
+    prefix = int.from_bytes(ipaddress.ip_network(samples.RANGE).network_address.packed[:2])
+    instructions = (
+        struct.pack("=HBBI", 0x28, 0, 0, _AT),  # load the address's first two octets
+        struct.pack("=HBBI", 0x15, 0, 1, prefix),  # equal, or skip one
+        struct.pack("=HBBI", 0x06, 0, 0, 0xFFFFFFFF),  # all of it
+        struct.pack("=HBBI", 0x06, 0, 0, 0),  # nothing
+    )
+    code = ctypes.create_string_buffer(b"".join(instructions))
+    # struct sock_fprog; the kernel has its own copy of the code when this returns.
+    program = struct.pack("HL", len(instructions), ctypes.addressof(code))
+    sock.setsockopt(socket.SOL_SOCKET, _ATTACH_FILTER, program)
+
+
+def listen() -> None:
+    """Count changes of routes until SIGUSR1."""
+    changes, told = 0, threading.Event()
+    signal.signal(signal.SIGUSR1, lambda *_: told.set())
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE) as sock:
+        sock.setsockopt(socket.SOL_SOCKET, _RECEIVE_BUFFER_FORCE, 64 << 20)
+        sock.bind((0, _IPV4_GROUP | _IPV6_GROUP))
+        sock.settimeout(0.1)
+        say("started")
+        while True:
+            try:
+                changes += sum(1 for _ in netlink.messages(sock.recv(1 << 16)))
+            except TimeoutError:
+                # What was there to hear has been heard.
+                if told.is_set():
+                    break
+    say("counted", changes=changes)
 
 
 def main() -> None:
     """Read the command line."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("what", choices=("add", "watch"))
-    parser.add_argument("count", type=int)
+    parser.add_argument("what", choices=("add", "watch", "listen"))
+    parser.add_argument("count", type=int, nargs="?", default=0)
     arguments = parser.parse_args()
-    {"add": add, "watch": watch}[arguments.what](arguments.count)
+    if arguments.what == "listen":
+        listen()
+    else:
+        {"add": add, "watch": watch}[arguments.what](arguments.count)
 
 
 if __name__ == "__main__":

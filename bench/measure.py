@@ -23,6 +23,8 @@ class Measure:
     """Of all samples of all rounds; 50 is the median."""
     goal: float | None = None
     """What ours must stay below."""
+    ratios: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    """By contender: how often as much as ours its figure must at least be."""
 
 
 Samples = Mapping[str, Sequence[float]]
@@ -69,9 +71,12 @@ class Result:
         return theirs / ours if theirs is not None and ours else None
 
     def missed(self, measure: Measure) -> bool:
-        """Whether ours is not below the goal."""
+        """Whether ours is not below the goal, or too near to somebody else's figure."""
         ours = self.value(measure, OURS)
-        return measure.goal is not None and ours is not None and ours >= measure.goal
+        if measure.goal is not None and ours is not None and ours >= measure.goal:
+            return True
+        ratios = {name: self.ratio(measure, name) for name in measure.ratios}
+        return any(r is not None and r < measure.ratios[name] for name, r in ratios.items())
 
     def plain(self) -> dict[str, Any]:
         """For JSON."""
@@ -81,6 +86,7 @@ class Result:
                 "unit": measure.unit,
                 "percentile": measure.percentile,
                 "goal": measure.goal,
+                "ratios": dict(measure.ratios),
                 "contenders": {
                     contender: {
                         "rounds": self.rounds[contender],

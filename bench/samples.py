@@ -7,7 +7,7 @@ import time
 
 INTERVAL = 0.005
 """Seconds between two of them: each finds the speakers idle again."""
-_FIRST = int(ipaddress.IPv4Address("172.16.0.0"))
+_FIRST = int(ipaddress.IPv4Address("172.16.0.1"))
 RANGE = "172.16.0.0/16"
 """All of them lie in it, and nothing else does."""
 
@@ -15,6 +15,11 @@ RANGE = "172.16.0.0/16"
 def prefix(number: int) -> str:
     """Sample number n."""
     return f"{ipaddress.IPv4Address(_FIRST + number)}/32"
+
+
+def address(number: int) -> bytes:
+    """The address of sample number n, packed."""
+    return (_FIRST + number).to_bytes(4)
 
 
 class Times:

@@ -23,11 +23,17 @@ def table(results: Sequence[measure.Result], contenders: Sequence[str], *, round
             shown.add_row(
                 "" if number else result.case.name,
                 one.title,
-                "" if one.goal is None else f"< {one.goal:g} {one.unit}",
+                goal(one),
                 *(cell(result, one, contender, rounds) for contender in contenders),
             )
         shown.add_section()
     return shown
+
+
+def goal(one: measure.Measure) -> str:
+    """What ours has to reach."""
+    limits = [] if one.goal is None else [f"< {one.goal:g} {one.unit}"]
+    return ", ".join(limits + [f"{name} {ratio:g}×" for name, ratio in one.ratios.items()])
 
 
 def cell(result: measure.Result, one: measure.Measure, contender: str, rounds: int) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import ipaddress
 import re
-from collections.abc import Iterator
+from collections.abc import Sequence
 from pathlib import Path
 
 from bench import contenders, program
@@ -68,22 +68,19 @@ def start_sender(
     load: contenders.Load,
     *,
     receiver: str = RECEIVER,
-    settle: bool,
-    refresh: bool = False,
     burst_every: float = 0.0,
+    next_hops: Sequence[object] = (),
+    **flags: bool,
 ) -> program.Program:
-    """Start the sender ; see `bench.sender`."""
+    """Start the sender; see `bench.sender`, also for the flags."""
     return program.Program(
         host,
         "sender",
         *("--as", contenders.AS, "--receiver", receiver, "--address", load.address),
         *("--sessions", load.sessions, "--routes", load.routes, "--burst-every", burst_every),
-        *_flags(settle=settle, refresh=refresh),
+        *(word for hop in next_hops for word in ("--next-hop", hop)),
+        *(f"--{name.replace('_', '-')}" for name, on in flags.items() if on),
     )
-
-
-def _flags(**flags: bool) -> Iterator[str]:
-    return (f"--{name}" for name, on in flags.items() if on)
 
 
 def resident(pid: int) -> int:

@@ -12,14 +12,14 @@ from collections.abc import Iterator
 OPEN, UPDATE, NOTIFICATION, KEEPALIVE, ROUTE_REFRESH = 1, 2, 3, 4, 5
 HEADER = 19
 LONGEST = 4096
-FIRST_PREFIX = int(ipaddress.IPv4Address("10.0.0.0"))
-"""Prefix number n is the host route of the n-th address from here."""
+FIRST = {4: ipaddress.ip_address("10.0.0.0"), 6: ipaddress.ip_address("fd00:10::")}
+"""Prefix number n of an IP version is the host route of the n-th address from here."""
 OWN = "192.88.99.0/24"
 """What the receiver itself announces."""
 TRANSIT_AS = 64999
 """The one AS number in every AS_PATH."""
 
-_PREFIX = struct.Struct("!BI")
+_IPV6_UNICAST = struct.pack("!HB", 2, 1)
 
 
 def message(kind: int, body: bytes = b"") -> bytes:
@@ -44,12 +44,35 @@ def announces(body: bytes) -> bool:
     return len(body) > withdrawn + 2 + int.from_bytes(body[withdrawn : withdrawn + 2])
 
 
-def opening(local_as: int, router_id: ipaddress.IPv4Address, hold_time: int) -> bytes:
-    """OPEN with IPv4 unicast, route refresh and 4-octet AS, without graceful restart."""
-    capabilities = struct.pack("!BBHBB BB BBI", 1, 4, 1, 0, 1, 2, 0, 65, 4, local_as)
+def opening(
+    local_as: int,
+    router_id: ipaddress.IPv4Address,
+    hold_time: int,
+    *,
+    graceful_restart: bool = False,
+) -> bytes:
+    """OPEN with IPv4 and IPv6 unicast, route refresh and 4-octet AS.
+
+    Args:
+        local_as: ours.
+        router_id: ours.
+        hold_time: seconds.
+        graceful_restart: promise End-of-RIB, and to keep the neighbour's routes while it
+            restarts (RFC 4724), as far as a program can that has no routes.
+    """
+    capabilities = struct.pack("!BBHBB BBHBB", 1, 4, 1, 0, 1, 1, 4, 2, 0, 1)
+    capabilities += struct.pack("!BB BBI", 2, 0, 65, 4, local_as)
+    if graceful_restart:
+        capabilities += struct.pack("!BBH HBBHBB", 64, 10, 120, 1, 1, 0x80, 2, 1, 0x80)
     parameters = bytes((2, len(capabilities))) + capabilities
     fixed = struct.pack("!BHHIB", 4, local_as, hold_time, int(router_id), len(parameters))
     return message(OPEN, fixed + parameters)
+
+
+def end_of_rib() -> bytes:
+    """End-of-RIB of both families (RFC 4724 section 2)."""
+    ipv6 = b"\x80\x0f\x03" + _IPV6_UNICAST
+    return message(UPDATE, bytes(4)) + message(UPDATE, struct.pack("!HH", 0, len(ipv6)) + ipv6)
 
 
 def refresh() -> bytes:
@@ -57,33 +80,65 @@ def refresh() -> bytes:
     return message(ROUTE_REFRESH, struct.pack("!HBB", 1, 0, 1))
 
 
-def prefix(number: int) -> str:
+def address(number: int, *, version: int = 4) -> bytes:
+    """The address of prefix number n, packed."""
+    return (FIRST[version] + number).packed
+
+
+def prefix(number: int, *, version: int = 4) -> str:
     """Prefix number n as text."""
-    return f"{ipaddress.IPv4Address(FIRST_PREFIX + number)}/32"
+    return str(ipaddress.ip_network(FIRST[version] + number))
 
 
-def table(first: int, count: int, next_hop: ipaddress.IPv4Address, *, med: int = 0) -> bytes:
+def table(
+    first: int,
+    count: int,
+    next_hop: ipaddress.IPv4Address | ipaddress.IPv6Address,
+    *,
+    med: int = 0,
+) -> bytes:
     """UPDATEs that announce `count` prefixes with one set of attributes, as few as hold them.
 
     Args:
         first: number of the first prefix.
         count: how many.
-        next_hop: of all.
+        next_hop: of all; they are of its IP version.
         med: tells one burst of the same prefixes from the next.
     """
+    size = next_hop.max_prefixlen // 8
+    start = int(FIRST[next_hop.version]) + first
+    prefixes = [
+        bytes((size * 8,)) + number.to_bytes(size) for number in range(start, start + count)
+    ]
+    update = _ipv4_update if next_hop.version == 4 else _ipv6_update
+    room = LONGEST - len(update(next_hop.packed, med, b""))
+    each = room // (size + 1)
+    return b"".join(
+        update(next_hop.packed, med, b"".join(prefixes[at : at + each]))
+        for at in range(0, count, each)
+    )
+
+
+def _ipv4_update(next_hop: bytes, med: int, prefixes: bytes) -> bytes:
+    """RFC 4271 section 4.3."""
+    return _update(med, prefixes, next_hop=b"\x40\x03\x04" + next_hop)
+
+
+def _ipv6_update(next_hop: bytes, med: int, prefixes: bytes) -> bytes:
+    """MP_REACH_NLRI stands last: it is as long as the message allows (RFC 4760 section 3)."""
+    value = _IPV6_UNICAST + bytes((len(next_hop),)) + next_hop + b"\0" + prefixes
+    return _update(med, b"", reach=struct.pack("!BBH", 0x90, 14, len(value)) + value)
+
+
+def _update(med: int, prefixes: bytes, *, next_hop: bytes = b"", reach: bytes = b"") -> bytes:
     attributes = b"".join(
         (
             b"\x40\x01\x01\x00",  # ORIGIN: IGP
             b"\x40\x02\x06\x02\x01" + struct.pack("!I", TRANSIT_AS),  # AS_PATH
-            b"\x40\x03\x04" + next_hop.packed,  # NEXT_HOP
+            next_hop,
             b"\x80\x04\x04" + struct.pack("!I", med),  # MULTI_EXIT_DISC
             b"\x40\x05\x04" + struct.pack("!I", 100),  # LOCAL_PREF
+            reach,
         )
     )
-    head = struct.pack("!HH", 0, len(attributes)) + attributes
-    each = (LONGEST - HEADER - len(head)) // _PREFIX.size
-    numbers = range(FIRST_PREFIX + first, FIRST_PREFIX + first + count)
-    return b"".join(
-        message(UPDATE, head + b"".join(_PREFIX.pack(32, n) for n in numbers[at : at + each]))
-        for at in range(0, count, each)
-    )
+    return message(UPDATE, struct.pack("!HH", 0, len(attributes)) + attributes + prefixes)

@@ -1,8 +1,23 @@
 """The cases, one file each."""
 
-from bench.cases import intake, latency, memory, parse, sessions
+from bench.cases import adopt, idle, intake, join, latency, memory, parse, routes, sessions
 
 ALL = {
-    case.name: case for case in (parse.CASE, intake.CASE, sessions.CASE, memory.CASE, latency.CASE)
+    case.name: case
+    for case in (
+        parse.CASE,
+        intake.CASE,
+        sessions.CASE,
+        memory.CASE,
+        latency.CASE,
+        routes.IPV4,
+        routes.IPV6,
+        routes.MILLION,
+        join.CASE,
+        adopt.CASE,
+        idle.CASE,
+    )
 }
 """In the order in which they run."""
+CONTENDERS = tuple(dict.fromkeys(name for case in ALL.values() for name in case.contenders))
+"""All who take part in any."""

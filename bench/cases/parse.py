@@ -53,9 +53,13 @@ def main() -> None:
 
 
 class Learning:
-    """A session that is up, and the tables behind it."""
+    """A session that is up, and the tables behind it.
 
-    def __init__(self) -> None:
+    Args:
+        graceful_restart: what the neighbour's OPEN says.
+    """
+
+    def __init__(self, *, graceful_restart: bool = False) -> None:
         local = model.SpeakerConfig(
             local_as=contenders.AS, router_id=ipaddress.IPv4Address(transfer.RECEIVER)
         )
@@ -67,19 +71,29 @@ class Learning:
             restart=capability.GracefulRestart(restarted=False, time=30, families={}),
             now=0.0,
         )
-        self.receive(
-            wire.opening(contenders.AS, transfer.SENDER, HOLD_TIME) + wire.message(wire.KEEPALIVE)
+        self.ended: set[model.Family] = set()
+        """Families whose End-of-RIB has come."""
+        opening = wire.opening(
+            contenders.AS, transfer.SENDER, HOLD_TIME, graceful_restart=graceful_restart
         )
+        self.receive(opening + wire.message(wire.KEEPALIVE))
+
+    @property
+    def promised(self) -> bool:
+        """Whether the neighbour promises End-of-RIB."""
+        return self._session.agreed.restart is not None
 
     def receive(self, data: bytes) -> None:
         """Octets in, best paths out."""
         for event in self._session.receive(data, 0.0):
             if isinstance(event, session.Learned):
                 self._rib.learn(transfer.SENDER, event.family, event.path, event.prefixes)
+            elif isinstance(event, session.EndOfRib):
+                self.ended.add(event.family)
 
-    def prefixes(self) -> Collection[model.Nlri]:
+    def prefixes(self, family: model.Family = model.Family.IPV4) -> Collection[model.Nlri]:
         """Those with a best path."""
-        return self._rib.best[model.Family.IPV4].keys()
+        return self._rib.best[family].keys()
 
 
 CASE = measure.Case(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import ipaddress
 import socket
 import struct
@@ -14,7 +15,7 @@ import hypothesis
 import pytest
 from hypothesis import strategies as st
 
-from bench import harness, kernelroute, measure, samples, table, wire, witness
+from bench import harness, measure, netlink, samples, table, wire, witness
 from bench.cases import parse
 from bgp_ipvlan import model
 from lab import namespace
@@ -68,13 +69,61 @@ def test_messages_of_any_split(cuts: list[int]) -> None:
     assert whole == found
 
 
+@pytest.mark.parametrize("version", [4, 6])
+def test_table_of_either_version(version: int) -> None:
+    """All prefixes are learned, with the next hop given, from UPDATEs as few as RFC 4271 allows."""
+    table = wire.table(5, 1000, HOP if version == 4 else ipaddress.IPv6Address("fd00:2::2"))
+    learning = parse.Learning()
+    learning.receive(table)
+    family = model.Family.IPV4 if version == 4 else model.Family.IPV6
+    found = {str(model.prefix(family, key)) for key in learning.prefixes(family)}
+    assert {wire.prefix(n, version=version) for n in range(5, 1005)} == found
+    assert ipaddress.ip_address(wire.address(5, version=version)) in ipaddress.ip_network(
+        wire.prefix(5, version=version)
+    )
+    lengths = [len(body) + wire.HEADER for _, body in wire.messages(bytearray(table))]
+    assert wire.LONGEST - 17 < lengths[0] <= wire.LONGEST
+    assert set(lengths[:-1]) == {lengths[0]}
+
+
+def test_opening_with_graceful_restart() -> None:
+    """Our session takes it for one that promises End-of-RIB in both families; the two then come."""
+    for promised in (False, True):
+        learning = parse.Learning(graceful_restart=promised)
+        learning.receive(wire.table(0, 1, HOP) + wire.end_of_rib())
+        assert learning.promised is promised
+        assert learning.ended == {model.Family.IPV4, model.Family.IPV6}
+
+
 def test_kernel_route_read_back() -> None:
-    """The listener finds the destinations of what the adder asks for, and of nothing else."""
+    """The listener finds the destination of what the adder asks for."""
     one, two = (ipaddress.IPv4Address(f"172.16.0.{n}").packed for n in (1, 2))
-    removal = bytearray(kernelroute.request(two))
-    struct.pack_into("=H", removal, 4, 25)  # RTM_DELROUTE
-    datagram = kernelroute.request(one) + bytes(removal) + kernelroute.request(two)
-    assert [one, two] == list(kernelroute.destinations(datagram))
+    removal = bytearray(netlink.blackhole(two))
+    struct.pack_into("=H", removal, 4, netlink.DELROUTE)
+    datagram = netlink.blackhole(one) + bytes(removal)
+    assert [(kind, netlink.destination(body)) for kind, body in netlink.messages(datagram)] == [
+        (netlink.NEWROUTE, one),
+        (netlink.DELROUTE, two),
+    ]
+
+
+@pytest.mark.parametrize("address", ["10.1.2.3", "fd00::1"])
+def test_raw_routes_are_whole(address: str) -> None:
+    """Around its address a raw route's message is complete, and can be followed by the next."""
+    packed = ipaddress.ip_address(address).packed
+    head, tail = netlink.through(len(packed), 179, 4711, metric=17900)
+    one = head + packed + tail
+    found = list(netlink.messages(one + one))
+    assert [(kind, netlink.destination(body)) for kind, body in found] == [
+        (netlink.NEWROUTE, packed)
+    ] * 2
+
+
+def test_acknowledgement() -> None:
+    """A refusal raises with the kernel's errno; an acknowledgement does not."""
+    netlink.check(netlink.message(netlink.ERROR, 0, struct.pack("=i", 0)))
+    with pytest.raises(FileExistsError):
+        netlink.check(netlink.message(netlink.ERROR, 0, struct.pack("=i", -17)))
 
 
 # --- figures -----------------------------------------------------------------------
@@ -89,13 +138,16 @@ def test_percentile() -> None:
 
 
 def test_ratio_and_goal() -> None:
-    """The ratio is theirs over ours; a goal is missed from its figure on."""
+    """The ratio is theirs over ours; a goal is missed from its figure on, a ratio below it."""
     result = measure.Result(case(lambda _: {}, measure.OURS, "BIRD"))
     assert result.ratio(TIME, "BIRD") is None
     result.add(measure.OURS, {"time": [0.5]})
     result.add("BIRD", {"time": [0.25]})
     assert result.ratio(TIME, "BIRD") == 0.5
     assert not result.missed(TIME)
+    near = dataclasses.replace(TIME, ratios={"BIRD": 0.5, "FRR": 3.0})
+    assert not result.missed(near)
+    assert result.missed(dataclasses.replace(TIME, ratios={"BIRD": 0.51}))
     result.add(measure.OURS, {"time": [1.5]})
     assert result.missed(TIME)
 
@@ -127,6 +179,14 @@ def test_cell_tells_figure_ratio_and_missing_rounds() -> None:
     assert table.cell(result, TIME, "FRR", 1) == "950 s 475×"
     result.failures["BIRD"] = "it fell over"
     assert table.cell(result, TIME, "BIRD", 2) == "failed"
+
+
+def test_goal_as_shown() -> None:
+    """What ours has to reach, in a person's words."""
+    assert table.goal(TIME) == "< 1 s"
+    both = dataclasses.replace(TIME, ratios={"BIRD": 2.5, "raw": 0.85})
+    assert table.goal(both) == "< 1 s, BIRD 2.5×, raw 0.85×"
+    assert table.goal(dataclasses.replace(TIME, goal=None)) == ""
 
 
 def test_sample_times() -> None:
