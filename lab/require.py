@@ -15,7 +15,7 @@ from lab import process, uml
 
 _NAMESPACE_TOOLS = ("ip", "nsenter", "unshare", "setpriv", "ping", "bash")
 TOOLS: dict[str, tuple[str, ...]] = {
-    "netns": _NAMESPACE_TOOLS,
+    "netns": (*_NAMESPACE_TOOLS, "nft"),
     "interop": (
         *_NAMESPACE_TOOLS,
         "bird",
