@@ -8,20 +8,21 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import pathlib
-import stat
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
-import aiohttp
 import msgspec
-from aiohttp import web
 
 from bgp_ipvlan import drain as drain_
-from bgp_ipvlan import errors, operations, status
+from bgp_ipvlan import errors, operations, status, unixhttp
 
-Json = dict[str, Any]
+log = logging.getLogger("bgp_ipvlan")
+
+Json = unixhttp.Json
+_MAX_BODY = 1 << 16
 _TIMEOUT = 30.0
 _PROGRESS = 0.2
 """Seconds between two looks at a drain."""
@@ -39,6 +40,7 @@ class _Body(msgspec.Struct, forbid_unknown_fields=True):
 
 
 _Action = Callable[[_Body], Json | Awaitable[Json]]
+_Question = Callable[[Mapping[str, str]], Json]
 
 
 class ControlServer:
@@ -66,21 +68,28 @@ class ControlServer:
         self._operations = operations
         self._stop = stop
         self._forget = forget
-        application = web.Application(middlewares=[_errors_as_json])
-        application.add_routes(
-            [
-                web.get("/status", lambda _: _answer(snapshot.summary())),
-                web.get("/networks", lambda _: _answer({"networks": snapshot.networks()})),
-                web.get("/routes", self._on_routes),
-                web.get("/neighbors", self._on_neighbors),
-                web.get("/drain", lambda _: _answer({"drain": snapshot.drain()})),
-                *(web.post(path, self._posted(act)) for path, act in self._actions().items()),
-            ]
-        )
-        self._runner = web.AppRunner(application, access_log=None)
+        self._questions = self._what_is_asked()
+        self._actions = self._what_is_done()
+        self._server = unixhttp.Server(self._answer, max_body=_MAX_BODY)
 
-    def _actions(self) -> dict[str, _Action]:
-        """What a POST does."""
+    def _what_is_asked(self) -> dict[str, _Question]:
+        """GET."""
+        shown = self._snapshot
+
+        def routes(query: Mapping[str, str]) -> Json:
+            limit = query.get("limit", "")
+            return shown.routes(int(limit) if limit.isdecimal() else None)
+
+        return {
+            "/status": lambda _: shown.summary(),
+            "/networks": lambda _: {"networks": shown.networks()},
+            "/routes": routes,
+            "/neighbors": lambda query: {"neighbors": shown.neighbors(query.get("address", ""))},
+            "/drain": lambda _: {"drain": shown.drain()},
+        }
+
+    def _what_is_done(self) -> dict[str, _Action]:
+        """POST."""
         do, shown = self._operations, self._snapshot
 
         def reset(body: _Body) -> Json:
@@ -121,63 +130,44 @@ class ControlServer:
             errors.ConfigError: `control-socket`.
         """
         try:
-            self._path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-            if self._path.exists() and stat.S_ISSOCK(self._path.stat().st_mode):
-                # Nobody answers there: the daemon's lock says that we are alone.
-                self._path.unlink()
-            await self._runner.setup()
-            # Born with mode 0600: between bind and chmod anybody could connect.
-            before = os.umask(0o177)
-            try:
-                await web.UnixSite(self._runner, self._path).start()
-            finally:
-                os.umask(before)
+            sock = unixhttp.bind(self._path)
         except OSError as error:
             raise errors.ConfigError(
-                "control-socket", f"cannot listen on {self._path}: {error.strerror}"
+                "control-socket", f"cannot listen on {self._path}: {error.strerror or error}"
             ) from None
+        await self._server.start(sock)
 
     async def close(self) -> None:
         """Stop listening and remove the socket."""
-        await self._runner.cleanup()
+        await self._server.close(bound=_TIMEOUT)
         with contextlib.suppress(FileNotFoundError):
             self._path.unlink()
 
-    async def _on_routes(self, request: web.Request) -> web.Response:
-        text = request.query.get("limit", "")
-        return await _answer(self._snapshot.routes(int(text) if text.isdecimal() else None))
+    async def _answer(self, request: unixhttp.Request) -> unixhttp.Response:
+        try:
+            return unixhttp.Response(await self._handle(request))
+        except errors.Error as error:
+            return unixhttp.Response({"error": str(error), "reason": error.reason}, 409)
+        except Exception:
+            log.exception("internal error call=%s", request.path)
+            body = {
+                "error": "internal error in bgp-ipvlan: see its log",
+                "reason": "internal-error",
+            }
+            return unixhttp.Response(body, 500)
 
-    async def _on_neighbors(self, request: web.Request) -> web.Response:
-        address = request.query.get("address", "")
-        return await _answer({"neighbors": self._snapshot.neighbors(address)})
-
-    @staticmethod
-    def _posted(act: _Action) -> Callable[[web.Request], Awaitable[web.Response]]:
-        async def handle(request: web.Request) -> web.Response:
+    async def _handle(self, request: unixhttp.Request) -> Json:
+        if request.method == "GET" and (question := self._questions.get(request.path)):
+            return question(request.query)
+        if request.method == "POST" and (action := self._actions.get(request.path)):
             try:
-                body = msgspec.json.decode(await request.read() or b"{}", type=_Body)
+                body = msgspec.json.decode(request.body or b"{}", type=_Body)
             except msgspec.MsgspecError as error:
                 # A command of another version than the daemon's.
                 raise errors.BadRequest("bad-request", f"not understood: {error}") from None
-            done = act(body)
-            return await _answer(done if isinstance(done, dict) else await done)
-
-        return handle
-
-
-@web.middleware
-async def _errors_as_json(
-    request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
-) -> web.StreamResponse:
-    try:
-        return await handler(request)
-    except errors.Error as error:
-        body = {"error": str(error), "reason": error.reason}
-        return web.json_response(body, status=409)
-
-
-async def _answer(body: Json) -> web.Response:
-    return web.json_response(body)
+            done = action(body)
+            return done if isinstance(done, dict) else await done
+        raise errors.BadRequest("bad-request", f"there is no {request.method} {request.path} here")
 
 
 async def call(path: pathlib.Path, method: str, resource: str, **values: Any) -> Json:
@@ -192,31 +182,24 @@ async def call(path: pathlib.Path, method: str, resource: str, **values: Any) ->
     Raises:
         errors.Error: what the daemon refused; `not-running` when there is none.
     """
-    connector = aiohttp.UnixConnector(path=str(path))
-    said: dict[str, Any] = {"json" if method == "POST" else "params": values}
-    timeout = aiohttp.ClientTimeout(total=_TIMEOUT)
+    said: Any = {"body": values} if method == "POST" else {"query": values}
     try:
-        async with (
-            aiohttp.ClientSession(connector=connector, timeout=timeout) as session,
-            session.request(method, f"http://bgp-ipvlan{resource}", **said) as response,
-        ):
-            body: Json = await response.json()
-            if response.status != 200:
-                raise errors.Refused(
-                    body.get("reason", "failed"), body.get("error", str(response.status))
-                )
-            return body
-    except (aiohttp.ClientConnectorError, FileNotFoundError, PermissionError) as error:
-        cause = getattr(error, "os_error", error)
-        if isinstance(cause, PermissionError):
-            raise errors.Error("no-permission", f"{path} is for root only: use sudo") from None
+        async with asyncio.timeout(_TIMEOUT):
+            status, body = await unixhttp.call(path, method, resource, **said)
+    except PermissionError:
+        raise errors.Error("no-permission", f"{path} is for root only: use sudo") from None
+    except (FileNotFoundError, ConnectionRefusedError, NotADirectoryError):
         raise errors.Error(
             "not-running",
             f"no bgp-ipvlan daemon answers on {path}: start it with `bgp-ipvlan run` "
             f"(or systemctl start bgp-ipvlan), or name its socket with --control",
         ) from None
-    except (TimeoutError, aiohttp.ClientError) as error:
+    except OSError as error:
         raise errors.Error("no-answer", f"the daemon on {path} does not answer: {error}") from None
+    if status != 200:
+        raise errors.Refused(body.get("reason", "failed"), body.get("error", str(status)))
+    answer: Json = body
+    return answer
 
 
 async def drain(

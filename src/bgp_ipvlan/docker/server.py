@@ -17,9 +17,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from aiohttp import web
-
-from bgp_ipvlan import errors
+from bgp_ipvlan import errors, unixhttp
 from bgp_ipvlan.docker import network, wire
 
 log = logging.getLogger("bgp_ipvlan")
@@ -30,7 +28,6 @@ _START = 20.0
 """Seconds a call waits for the daemon to be ready."""
 _BOUND = 25.0
 """Seconds a handler may take: managed plugins are given 30."""
-_BACKLOG = 128
 _LISTEN_FDS_START = 3
 
 Handler = Callable[[network.Driver, Any], Awaitable[wire.Json]]
@@ -64,10 +61,10 @@ _CALLS: dict[str, tuple[type, Handler]] = {
     "DiscoverDelete": (dict, _nothing),
 }
 
-_STATIC = {
-    "/Plugin.Activate": {"Implements": ["NetworkDriver"]},
+_STATIC: dict[str, wire.Json] = {
+    "Plugin.Activate": {"Implements": ["NetworkDriver"]},
     # Scope as Docker's own ipvlan driver: networks are local, containers are reachable globally.
-    "/NetworkDriver.GetCapabilities": {
+    "NetworkDriver.GetCapabilities": {
         "Scope": "local",
         "ConnectivityScope": "global",
         "GwAllocChecker": True,
@@ -86,13 +83,7 @@ class PluginServer:
         self._path = path
         self._ours = True
         self._driver: asyncio.Future[network.Driver] | None = None
-        application = web.Application(client_max_size=MAX_BODY, middlewares=[_always_json])
-        application.add_routes([web.route("*", "/{call:.*}", self._handle)])
-        # Docker's client may keep idle connections for ever (20.10): close later than that, since
-        # a POST that meets a closing connection is repeated without its body (sheet, 1.3).
-        self._runner = web.AppRunner(
-            application, access_log=None, keepalive_timeout=75.0, shutdown_timeout=_BOUND
-        )
+        self._server = unixhttp.Server(self._answer, max_body=MAX_BODY)
 
     async def start(self) -> None:
         """Listen.
@@ -105,8 +96,7 @@ class PluginServer:
         self._ours = sock is None
         if sock is None:
             sock = _listen(self._path)
-        await self._runner.setup()
-        await web.SockSite(self._runner, sock, backlog=_BACKLOG).start()
+        await self._server.start(sock)
 
     def ready(self, driver: network.Driver) -> None:
         """From now on calls are served."""
@@ -115,28 +105,46 @@ class PluginServer:
 
     async def close(self) -> None:
         """Finish what is being served, stop listening, remove the socket if we made it."""
-        await self._runner.cleanup()
+        await self._server.close(bound=_BOUND)
         if self._ours:
             with contextlib.suppress(FileNotFoundError):
                 self._path.unlink()
 
-    async def _handle(self, request: web.Request) -> web.Response:
+    async def _answer(self, request: unixhttp.Request) -> unixhttp.Response:
+        """Turn every failure into one line that Docker shows its user."""
+        name = request.path[1:]
+        try:
+            return await self._handle(name, request)
+        except errors.Error as error:
+            log.warning("refused call=%s reason=%s error=%s", name, error.reason, error)
+            status = 400 if isinstance(error, errors.BadRequest) else 409
+            return _error(status, f"{error} [{error.reason}]")
+        except TimeoutError:
+            log.error("call not finished call=%s seconds=%d reason=timeout", name, _BOUND)
+            return _error(504, f"{name} was not done in {_BOUND:.0f} s: see the log [timeout]")
+        except Exception:
+            log.exception("internal error call=%s", name)
+            return _error(500, "internal error in bgp-ipvlan: see its log [internal-error]")
+
+    async def _handle(self, name: str, request: unixhttp.Request) -> unixhttp.Response:
         if request.method != "POST":
             return _error(405, f"{request.method} is not possible here: Docker uses POST")
-        body = await request.read()
-        if request.path in _STATIC:
-            return web.json_response(_STATIC[request.path])
-        call = _CALLS.get(request.path.removeprefix("/NetworkDriver."))
+        if request.body is None:
+            log.warning("refused call=%s reason=huge-body", name)
+            return _error(413, f"the request has more than {MAX_BODY} octets [huge-body]")
+        if name in _STATIC:
+            return unixhttp.Response(_STATIC[name])
+        call = _CALLS.get(name.removeprefix("NetworkDriver."))
         if call is None:
-            return _error(404, f"bgp-ipvlan does not implement {request.path[1:]}")
+            return _error(404, f"bgp-ipvlan does not implement {name}")
         started = time.monotonic()
         kind, handler = call
-        message: Any = wire.decode(body, kind)
+        message: Any = wire.decode(request.body, kind)
         driver = await self._wait()
         async with asyncio.timeout(_BOUND):
             answer = await handler(driver, message)
-        log.debug("call=%s ms=%.1f", request.path[1:], (time.monotonic() - started) * 1000)
-        return web.json_response(answer)
+        log.debug("call=%s ms=%.1f", name, (time.monotonic() - started) * 1000)
+        return unixhttp.Response(answer)
 
     async def _wait(self) -> network.Driver:
         assert self._driver is not None
@@ -149,34 +157,9 @@ class PluginServer:
             ) from None
 
 
-@web.middleware
-async def _always_json(
-    request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
-) -> web.StreamResponse:
-    """Turn every failure into one line that Docker shows its user."""
-    name = request.path[1:]
-    try:
-        return await handler(request)
-    except errors.Error as error:
-        log.warning("refused call=%s reason=%s error=%s", name, error.reason, error)
-        status = 400 if isinstance(error, errors.BadRequest) else 409
-        return _error(status, f"{error} [{error.reason}]")
-    except web.HTTPRequestEntityTooLarge:
-        log.warning("refused call=%s reason=huge-body", name)
-        return _error(413, f"the request has more than {MAX_BODY} octets [huge-body]")
-    except web.HTTPException as error:
-        return _error(error.status, error.reason)
-    except TimeoutError:
-        log.error("call not finished call=%s seconds=%d reason=timeout", name, _BOUND)
-        return _error(504, f"{name} was not done in {_BOUND:.0f} s: see the log [timeout]")
-    except Exception:
-        log.exception("internal error call=%s", name)
-        return _error(500, "internal error in bgp-ipvlan: see its log [internal-error]")
-
-
-def _error(status: int, text: str) -> web.Response:
+def _error(status: int, text: str) -> unixhttp.Response:
     # NetworkDriver's clients read Err, IpamDriver's Error (sheet, section 0.5).
-    return web.json_response({"Err": text, "Error": text}, status=status)
+    return unixhttp.Response({"Err": text, "Error": text}, status)
 
 
 def _inherited() -> socket.socket | None:
@@ -191,19 +174,9 @@ def _inherited() -> socket.socket | None:
 
 
 def _listen(path: pathlib.Path) -> socket.socket:
-    """Bind the socket, over a dead one but never over a live one."""
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-        _remove_dead(path)
-        before = os.umask(0o177)
-        try:
-            sock.bind(str(path))
-        finally:
-            os.umask(before)
-        sock.listen(_BACKLOG)
+        return unixhttp.bind(path)
     except OSError as error:
-        sock.close()
         if error.errno == errno.EADDRINUSE:
             raise errors.ConfigError(
                 "socket-in-use",
@@ -213,15 +186,3 @@ def _listen(path: pathlib.Path) -> socket.socket:
             "plugin-socket",
             f"cannot listen on {path}: {error.strerror or error}: run as root, or give another --socket",
         ) from None
-    return sock
-
-
-def _remove_dead(path: pathlib.Path) -> None:
-    """Remove a socket that a killed daemon left; raises EADDRINUSE if somebody answers."""
-    if not path.is_socket():
-        return
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        try:
-            probe.connect(str(path))
-        except ConnectionRefusedError:
-            path.unlink()
