@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -44,6 +47,46 @@ def test_second_daemon(host: namespace.Host) -> None:
     fails(host, "already-running", "bgp-ipvlan status", "bgp-ipvlan stop")
 
     assert first.ask("status")["neighbors"]["configured"] == 1
+
+
+def test_it_is_small(host: namespace.Host) -> None:
+    """What only the command line needs is not in its process: idle, 32 MB are usual."""
+    daemon = agent.Agent(host, *FLAGS)
+    daemon.start()
+    agent.Plugin(host).call("Plugin.Activate")
+    daemon.ask("status")
+    process = Path(f"/proc/{daemon.process.pid}")
+
+    assert "pydantic" not in (process / "maps").read_text()
+    resident = re.search(r"VmRSS:\s+(\d+) kB", (process / "status").read_text())
+    assert resident is not None
+    assert int(resident.group(1)) < 40_000
+
+    code = "import sys; from bgp_ipvlan import app, daemon; print(*sys.modules)"
+    loaded = set(host.run(sys.executable, "-c", code).stdout.split())
+    assert loaded >= {"asyncio", "h11", "msgspec", "sqlite3"}
+    assert not loaded & {"aiohttp", "multiprocessing", "pydantic", "pyroute2", "rich", "typer"}
+
+
+def test_it_is_known_by_its_name(host: namespace.Host) -> None:
+    """The process that was started is the daemon; tools find it by the command and its words."""
+    daemon = agent.Agent(host, *FLAGS)
+    daemon.start()
+    process = Path(f"/proc/{daemon.process.pid}")
+
+    assert (process / "comm").read_text() == "bgp-ipvlan\n"
+    words = (process / "cmdline").read_bytes().rstrip(b"\0").decode().split("\0")
+    assert words[-len(FLAGS) - 2 :] == [str(agent.COMMAND), "run", *FLAGS]
+    assert host.run("pgrep", "-xc", "bgp-ipvlan").stdout == "1\n"
+
+
+def test_modules_of_the_working_directory_are_not_its_own(host: namespace.Host) -> None:
+    """Root may start it anywhere."""
+    for name in ("asyncio", "bgp_ipvlan", "msgspec"):
+        (host.directory / f"{name}.py").write_text("raise SystemExit('taken over')")
+    daemon = agent.Agent(host, *FLAGS, wrapper=("env", f"--chdir={host.directory}"))
+
+    daemon.start()
 
 
 def test_port_179_in_use(host: namespace.Host) -> None:

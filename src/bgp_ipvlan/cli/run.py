@@ -163,7 +163,7 @@ def run(
     before the variable, the variable before the file, the file before the default; neighbours of
     all three count.
     """
-    from bgp_ipvlan import app as daemon
+    from bgp_ipvlan import daemon
 
     flags = config.Flags(
         config_file=config_file,
@@ -187,7 +187,7 @@ def run(
         state_dir=state_dir,
         debug=debug,
     )
-    options.wait_for(daemon.run(flags))
+    daemon.become(flags)
 
 
 def stop(
