@@ -46,7 +46,7 @@ class Admission:
         self,
         network: model.Network,
         *,
-        foreign: Mapping[model.Family, model.Foreign],
+        foreign: Mapping[model.Table, model.Foreign],
         engine: ports.Engine | None,
         default_pool_accepted: bool,
     ) -> None:
@@ -67,7 +67,8 @@ class Admission:
         plan.create.check_pool(network, accepted=default_pool_accepted, hint=self._example)
         scan = await self._links.scan_slaves()
         plan.create.check_parent(network, self._around.links, others, scan.slaves)
-        plan.create.check_local(network, self._around.connected(), others, foreign)
+        table = self._around.table_of(network.parent)
+        plan.create.check_local(network, self._around.connected(), others, foreign, table)
         if network.announced and engine is not None:
             for subnet in network.subnets:
                 await self._check_learned(network, subnet.prefix, engine)

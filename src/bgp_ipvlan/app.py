@@ -139,10 +139,10 @@ async def _kernel(
 ) -> tuple[reconcile.Reconciler, kernel.routes.KernelRoutes]:
     """The loop's object, with the kernel's routes and events."""
     # The two know each other; the lambda looks `core` up when it is called.
-    routes = kernel.routes.KernelRoutes(lambda failure: core.route_failed(failure))  # noqa: PLW0108
-    core = reconcile.Reconciler(settings, state, links=links, routes=routes)
+    routes = kernel.routes.KernelRoutes(lambda failed: core.routes_failed(failed))  # noqa: PLW0108
     await routes.start()
     stack.push_async_callback(routes.close)
+    core = reconcile.Reconciler(settings, state, links=links, routes=routes)
     # Events before the first reading: what happens in between is seen twice, never missed.
     monitor = kernel.monitor.KernelMonitor(core, own_port=routes.port)
     await monitor.start()

@@ -60,20 +60,22 @@ async def _check_containers(links: kernel.links.KernelLinks, *, force: bool) -> 
 
 async def _routes() -> str:
     failures: list[model.RouteFailure] = []
-    routes = kernel.routes.KernelRoutes(failures.append)
+    routes = kernel.routes.KernelRoutes(failures.extend)
     await routes.start()
     try:
-        dump = await routes.dump()
-        for family, ours in dump.ours.items():
-            if ours:
-                routes.write([model.RouteBatch(family, None, list(ours))])
+        dump = await routes.dump({}, everywhere=True)
+        routes.write(
+            model.RouteBatch(table, None, list(ours)) for table, ours in dump.drift.items()
+        )
         await routes.flush()
         await asyncio.sleep(0)
+        # Reading deletes the nexthop objects that nothing uses.
+        await routes.dump({}, everywhere=True)
     finally:
         await routes.close()
     if failures:
         raise errors.KernelError("cleanup-failed", f"a route stayed: {failures[0].detail}")
-    return f"removed {sum(len(ours) for ours in dump.ours.values())} routes"
+    return f"removed {sum(map(len, dump.drift.values()))} routes"
 
 
 async def _links(links: kernel.links.KernelLinks) -> str:

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
-from bgp_ipvlan import delta, model, origin, plan, ports, surroundings, tell
+from bgp_ipvlan import forwarding, model, origin, plan, ports, surroundings, tell
 
 _SLICE = 2000
 """Prefixes decided anew per turn of the loop: about 5 ms."""
@@ -22,25 +22,18 @@ class Intake:
     Args:
         around: guards and next hops.
         own: what is ours.
-        books: routes wanted and there.
-        routes: the kernel's routes.
-        foreign: others' routes; kept up by whoever reads the kernel.
+        forwarding: where routes are wanted.
     """
 
     def __init__(
         self,
         around: surroundings.Surroundings,
         own: origin.Origin,
-        *,
-        books: Mapping[model.Family, delta.RouteBook],
-        routes: ports.Routes,
-        foreign: Mapping[model.Family, model.Foreign],
+        forwarding: forwarding.Forwarding,
     ) -> None:
         self._around = around
         self._own = own
-        self._books = books
-        self._routes = routes
-        self._foreign = foreign
+        self._forwarding = forwarding
         self._engine: ports.Engine | None = None
         self.refused: dict[model.Family, dict[model.Nlri, str]] = {f: {} for f in model.Family}
         """Best paths that are no routes, with their reason codes."""
@@ -56,16 +49,16 @@ class Intake:
             change,
             self._around.guards,
             self._around.next_hops,
-            self._foreign[change.family],
+            self._forwarding.foreign,
             self._own.ours,
         )
         self._apply(change, decision)
 
     def _apply(self, change: model.BestPaths, decision: plan.learned.Decision) -> None:
-        family = change.family
-        book, refused = self._books[family], self.refused[family]
+        family, way = change.family, decision.way
+        refused = self.refused[family]
         gone = list(decision.refused)
-        if decision.value is None:
+        if way is None:
             gone += decision.accepted
         mine = self._own.keys[family]
         if gone and mine and not mine.isdisjoint(gone):
@@ -75,12 +68,11 @@ class Intake:
             for key in decision.accepted:
                 refused.pop(key, None)
         refused.update(decision.refused)
-        batches = book.want(None, gone)
-        if decision.value is not None:
+        tell.withdrawn(self._forwarding.drop(family, gone))
+        if way is not None:
             self._own.replaced(family, decision.accepted)
-            batches += book.want(decision.value, decision.accepted)
-        self._routes.write(batches)
-        tell.routes(batches, self._around.names)
+            batches = self._forwarding.through(family, decision.gateways, way, decision.accepted)
+            tell.learned(batches, way.next_hops, self._around.names)
         tell.refused(change, news)
 
     def decide_again(self, affected: Sequence[model.Prefix] | None) -> None:
@@ -115,9 +107,10 @@ class Intake:
 
     def withdraw(self) -> None:
         """Take learned routes out of the kernel."""
-        for family, book in self._books.items():
+        for family in model.Family:
             mine = self._own.keys[family]
-            self._routes.write(book.want(None, [key for key in book.wanted if key not in mine]))
+            wanted = self._forwarding.wanted(family)
+            self._forwarding.drop(family, [key for key in wanted if key not in mine])
 
 
 def _slices(keys: list[model.Nlri], size: int) -> Iterator[list[model.Nlri]]:

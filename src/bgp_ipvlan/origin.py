@@ -11,7 +11,7 @@ import logging
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 
-from bgp_ipvlan import model, ownership, plan, ports, surroundings
+from bgp_ipvlan import forwarding, model, ownership, plan, ports, surroundings
 from bgp_ipvlan import state as state_
 from bgp_ipvlan.plan.claims import Claim, Key
 
@@ -22,7 +22,6 @@ LINGER = 5.0
 takes to digest the withdrawal. Without it a packet that is still sent here would follow our
 default route back to that router, and so on."""
 
-SetRoutes = Callable[[model.Family, model.RouteValue | None, list[model.Nlri]], None]
 DecideAgain = Callable[[model.Family, Iterable[model.Nlri]], None]
 
 
@@ -32,8 +31,8 @@ class Origin:
     Args:
         state: networks and endpoints.
         around: the host's links.
+        forwarding: where routes are wanted.
         identity: this host, for the marks on announcements.
-        set_routes: want a route, or none, for some prefixes.
         decide: what was learned for some prefixes has to be looked at anew.
     """
 
@@ -41,15 +40,15 @@ class Origin:
         self,
         state: state_.State,
         around: surroundings.Surroundings,
+        forwarding: forwarding.Forwarding,
         identity: ownership.Identity,
         *,
-        set_routes: SetRoutes,
         decide: DecideAgain,
     ) -> None:
         self._state = state
         self._around = around
         self._identity = identity
-        self._set_routes = set_routes
+        self._forwarding = forwarding
         self._decide = decide
         self._engine: ports.Engine | None = None
         self.own: dict[str, plan.own.Own] = {}
@@ -77,7 +76,9 @@ class Origin:
         new = plan.own.NOTHING
         if network is not None:
             endpoints = self._state.endpoints_of(network_id)
-            new = plan.own.of(network, endpoints, self._around.links, self._identity)
+            new = plan.own.of(
+                network, endpoints, self._around.links, self._identity, table=self._around.table
+            )
             self.own[network_id] = new
         if old.closed != new.closed:
             self._around.recompute()
@@ -85,7 +86,7 @@ class Origin:
         # still sends, or sends already, meets the blackhole and never our default route.
         self._withdraw(network_id, old, new)
         self._claim(old, new)
-        self._route(old.routes, new.routes)
+        self._route(old, new)
         self._announce(network_id, old, new)
         _tell_notes(network_id, old, new)
         for family, key in _differing(old.claims, new.claims):
@@ -129,29 +130,32 @@ class Origin:
             del self._claims[family][key]
             host = old.claims[family, key] is Claim.HOST
             if host and model.prefix(family, key) in old.announcements:
-                self._linger(family, key)
+                self._linger(family, key, old.table)
         for (family, key), claim in new.claims.items():
             self._forget(family, key)
             self._claims[family][key] = claim
 
-    def _route(self, old: dict[Key, model.RouteValue], new: dict[Key, model.RouteValue]) -> None:
-        wanted: dict[tuple[model.Family, model.RouteValue | None], list[model.Nlri]]
-        wanted = defaultdict(list)
-        for family, key in old.keys() - new.keys():
+    def _route(self, old: plan.own.Own, new: plan.own.Own) -> None:
+        wanted: dict[tuple[model.Family, model.RouteValue], list[model.Nlri]] = defaultdict(list)
+        gone: dict[model.Family, list[model.Nlri]] = defaultdict(list)
+        for family, key in old.routes.keys() - new.routes.keys():
             if key not in self._left[family]:
                 self.keys[family].discard(key)
-                wanted[family, None].append(key)
-        for (family, key), route in new.items():
-            if old.get((family, key)) != route:
+                gone[family].append(key)
+        moved = old.table != new.table
+        for (family, key), route in new.routes.items():
+            if moved or old.routes.get((family, key)) != route:
                 self.keys[family].add(key)
                 wanted[family, route].append(key)
+        for family, keys in gone.items():
+            self._forwarding.drop(family, keys)
         for (family, value), keys in wanted.items():
-            self._set_routes(family, value, keys)
+            self._forwarding.want((family, new.table), value, keys)
 
-    def _linger(self, family: model.Family, key: model.Nlri) -> None:
+    def _linger(self, family: model.Family, key: model.Nlri, table: int) -> None:
         self._claims[family][key] = Claim.LEFT
         self.keys[family].add(key)
-        self._set_routes(family, model.Blackhole(), [key])
+        self._forwarding.want((family, table), model.Blackhole(), [key])
         loop = asyncio.get_running_loop()
         self._left[family][key] = loop.call_later(LINGER, self._over, family, key)
 

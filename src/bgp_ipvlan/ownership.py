@@ -18,9 +18,15 @@ ROUTE_PROTOCOL = 179
 """rtm_protocol and nh_protocol of everything we put into the kernel (BGP's port; unassigned in rt_protos)."""
 ROUTE_METRIC = 17900
 """Our own metric: an administrator's route for the same prefix keeps its own key, and wins."""
-NEXTHOP_ID_BASE = 0x0B17_0000
-"""First id of our nexthop objects; ids are NEXTHOP_ID_BASE + 1 … + 0xFFFF."""
-NEXTHOP_ID_LAST = NEXTHOP_ID_BASE + 0xFFFF
+_NEXTHOP_BASE = 0x0B17_0000
+NEXTHOP_IDS = range(_NEXTHOP_BASE + 1, _NEXTHOP_BASE + 0x1_0000)
+"""Ids of our nexthop objects: those below, together."""
+SINGLE_IDS = range(_NEXTHOP_BASE + 1, _NEXTHOP_BASE + 0x8000)
+"""Objects with one next hop, which routes point at."""
+GROUP_IDS = range(_NEXTHOP_BASE + 0x8000, _NEXTHOP_BASE + 0xC000)
+"""Groups of objects (ECMP), which routes point at."""
+MEMBER_IDS = range(_NEXTHOP_BASE + 0xC000, _NEXTHOP_BASE + 0x1_0000)
+"""Objects with one next hop that groups have as members, and no route points at."""
 LINK_GROUP = 17900
 """IFLA_GROUP of our links. It can be given when a link is made, the alias only afterwards:
 it tells whose a link is that a crash left without one."""
@@ -36,11 +42,6 @@ HOST_MARK = 17900
 
 _LINK_NAME = re.compile(r"bi[0-9a-f]{12}\Z")
 _HEX_ID = re.compile(r"[0-9a-f]{12,}\Z")
-
-
-def nexthop_in_range(object_id: int) -> bool:
-    """Whether an id of a nexthop object is one of those we take."""
-    return NEXTHOP_ID_BASE < object_id <= NEXTHOP_ID_LAST
 
 
 def link_name(identity: str) -> str:

@@ -44,16 +44,43 @@ class Links(Protocol):
 
 
 class Routes(Protocol):
-    """The kernel's routes. Writing is asynchronous: batches go to a thread of their own."""
+    """The kernel's routes. Writing is asynchronous: it is done on a thread of its own, in order."""
 
-    async def dump(self) -> model.RouteDump:
-        """Read the main table back, both families."""
+    @property
+    def nexthop_objects(self) -> bool:
+        """Whether the kernel has them, so that `lead` changes where existing routes lead."""
+
+    async def dump(self, believed: model.Believed, *, everywhere: bool = False) -> model.RouteDump:
+        """Read tables back.
+
+        Args:
+            believed: what they should have of ours; belongs to the callee from now on.
+            everywhere: look for routes of ours in all other tables too.
+
+        Raises:
+            errors.KernelError: `kernel-refused`, `dump-interrupted`.
+        """
 
     def write(self, batches: Iterable[model.RouteBatch]) -> None:
-        """Queue routes to be set or deleted, in order. Never blocks.
+        """Queue routes to be set or deleted. Never blocks.
 
         Deleting what is gone is success. Failures arrive later through `on_failure`,
         on the loop's thread.
+        """
+
+    def lead(self, via: model.Via, next_hops: tuple[model.NextHop, ...]) -> None:
+        """Routes through an object lead here from now on, those in the kernel too. Queued.
+
+        More than one next hop is ECMP, of which the id has to be one of `ownership.GROUP_IDS`.
+        """
+
+    def retire(self, via: model.Via, *, keep: bool) -> None:
+        """An object stands for nothing more.
+
+        Args:
+            via: its id may be used for another one from now on, though better not soon.
+            keep: leave it in the kernel, since others use it. Else it goes, ahead of the
+                queue where that is safe, and with it all routes that point at it.
         """
 
     async def flush(self) -> None:
@@ -75,11 +102,11 @@ class KernelEvents(Protocol):
         """
 
     def foreign_route(
-        self, family: model.Family, prefix: model.Nlri, *, metric: int, text: str | None
+        self, table: model.Table, prefix: model.Nlri, metric: int, route: model.ForeignRoute | None
     ) -> None:
-        """Somebody else's route in the main table appeared or changed (`text`) or went (None)."""
+        """Somebody else's route appeared or changed, or (None) went; in whatever table."""
 
-    def own_route_touched(self, family: model.Family, prefix: model.Nlri, *, present: bool) -> None:
+    def own_route_touched(self, table: model.Table, prefix: model.Nlri, *, present: bool) -> None:
         """Somebody else changed (`present`) or deleted a route of ours."""
 
     def nexthop_touched(self) -> None:
@@ -214,4 +241,4 @@ class EngineEvents(Protocol):
         """
 
 
-OnRouteFailure = Callable[[model.RouteFailure], None]
+OnRouteFailures = Callable[[list[model.RouteFailure]], None]

@@ -15,12 +15,13 @@ import contextlib
 import dataclasses
 import logging
 from collections.abc import Collection, Iterable, Mapping
+from typing import TypeAlias
 
 from bgp_ipvlan import (
     admission,
     config,
-    delta,
     errors,
+    forwarding,
     gate,
     intake,
     model,
@@ -29,11 +30,14 @@ from bgp_ipvlan import (
     plan,
     ports,
     surroundings,
+    tell,
     upkeep,
 )
 from bgp_ipvlan import state as state_
 
 log = logging.getLogger("bgp_ipvlan")
+
+_ForeignNews: TypeAlias = tuple[model.Table, model.Nlri, int, model.ForeignRoute | None]
 
 AUDIT_INTERVAL = 90.0
 """Seconds between two full read-backs of the kernel (D4)."""
@@ -57,7 +61,7 @@ class Reconciler:
         settings: the configuration.
         state: networks and endpoints.
         links: the host's links.
-        routes: the kernel's routes.
+        routes: the kernel's routes; started.
     """
 
     def __init__(
@@ -73,18 +77,15 @@ class Reconciler:
         self._upkeep = upkeep.Upkeep(state, links)
         self._engine: ports.Engine | None = None
         self.around = surroundings.Surroundings(settings, state, links)
-        self.books = {family: delta.RouteBook(family) for family in model.Family}
-        self.foreign: dict[model.Family, model.Foreign] = {f: {} for f in model.Family}
+        self.forwarding = forwarding.Forwarding(routes)
         identity = ownership.Identity(settings.local_as, int(settings.router_id or 0))
         self._admission = admission.Admission(
             settings, state, links=links, around=self.around, identity=identity
         )
         self._origin = origin.Origin(
-            state, self.around, identity, set_routes=self._set_routes, decide=self._decide
+            state, self.around, self.forwarding, identity, decide=self._decide
         )
-        self._intake = intake.Intake(
-            self.around, self._origin, books=self.books, routes=routes, foreign=self.foreign
-        )
+        self._intake = intake.Intake(self.around, self._origin, self.forwarding)
         self._gate = gate.Gate()
         self.counters = Counters()
         self.is_synced = False
@@ -94,7 +95,7 @@ class Reconciler:
         self._links_known.set()
         self._audit_due = asyncio.Event()
         self._retry_delay = 0.0
-        self._foreign_news: list[tuple[model.Family, model.Nlri, int, str | None]] | None = None
+        self._foreign_news: list[_ForeignNews] | None = None
         """Others' routes that came or went while the kernel is read."""
 
     @property
@@ -121,13 +122,13 @@ class Reconciler:
         await self._upkeep.sweep(at_once=True)
         if await self._upkeep.shims(self.around.links):
             await self.around.read()
-        dump = await self._read_routes()
-        for family, book in self.books.items():
-            book.observe(dump.ours[family])
         self.around.recompute()
+        self.forwarding.use(self.around.tables)
+        dump = await self._read_routes(everywhere=True)
+        self.forwarding.observe(dump)
         for network_id in self._state.networks:
             self.network_changed(network_id)
-        adopted = sum(len(routes) for routes in dump.ours.values())
+        adopted = sum(len(routes) for routes in dump.drift.values())
         log.info(
             "kernel read routes_adopted=%d networks=%d endpoints=%d",
             adopted,
@@ -199,7 +200,7 @@ class Reconciler:
         """Say whether this network may be created (D10); see `admission`."""
         await self._admission.check(
             network,
-            foreign=self.foreign,
+            foreign=self.forwarding.foreign,
             engine=self._engine,
             default_pool_accepted=default_pool_accepted,
         )
@@ -214,11 +215,6 @@ class Reconciler:
         """Wait until neighbours know the way to an endpoint that joined; see `gate`."""
         own = self.own.get(network.id, plan.own.NOTHING)
         await self._gate.wait(network, endpoint, own, self._engine)
-
-    def _set_routes(
-        self, family: model.Family, value: model.RouteValue | None, prefixes: list[model.Nlri]
-    ) -> None:
-        self._routes.write(self.books[family].want(value, prefixes))
 
     def _decide(self, family: model.Family, prefixes: Iterable[model.Nlri]) -> None:
         self._intake.decide(family, prefixes)
@@ -243,12 +239,7 @@ class Reconciler:
     def synced(self) -> None:
         """All is known: what we adopted and nobody wants goes now, and not earlier (D4)."""
         self.is_synced = True
-        swept = 0
-        for book in self.books.values():
-            batches = book.sweep()
-            swept += sum(len(batch.prefixes) for batch in batches)
-            self._routes.write(batches)
-        log.info("synced routes_swept=%d", swept)
+        log.info("synced routes_swept=%d", self.forwarding.sweep())
 
     def withdraw_learned(self) -> None:
         """Take learned routes out of the kernel: nobody will keep them true from now on."""
@@ -266,31 +257,21 @@ class Reconciler:
             self._audit_due.set()
 
     def foreign_route(
-        self, family: model.Family, prefix: model.Nlri, *, metric: int, text: str | None
+        self, table: model.Table, prefix: model.Nlri, metric: int, route: model.ForeignRoute | None
     ) -> None:
         """Somebody else's route came or went: it wins over a learned one."""
         if self._foreign_news is not None:
-            self._foreign_news.append((family, prefix, metric, text))
-        routes = self.foreign[family]
-        before = prefix in routes
-        if text is not None:
-            routes.setdefault(prefix, {})[metric] = text
-        elif before:
-            routes[prefix].pop(metric, None)
-            if not routes[prefix]:
-                del routes[prefix]
-        if before is not (prefix in routes):
-            self._decide(family, [prefix])
+            self._foreign_news.append((table, prefix, metric, route))
+        if self.forwarding.foreign_route(table, prefix, metric, route):
+            self._decide(table[0], [prefix])
 
-    def own_route_touched(self, family: model.Family, prefix: model.Nlri, *, present: bool) -> None:
+    def own_route_touched(self, table: model.Table, prefix: model.Nlri, *, present: bool) -> None:
         """Somebody changed a route of ours: put it back."""
-        batches = self.books[family].lost([prefix], present=present)
-        if batches:
+        if self.forwarding.touched(table, prefix, present=present):
             self.counters.repaired += 1
             log.warning(
-                "route repaired prefix=%s reason=changed-by-others", model.prefix(family, prefix)
+                "route repaired prefix=%s reason=changed-by-others", model.prefix(table[0], prefix)
             )
-            self._routes.write(batches)
 
     def nexthop_touched(self) -> None:
         """Our routes may have gone or lead elsewhere: read them back at once."""
@@ -302,17 +283,11 @@ class Reconciler:
         self.links_changed()
         self._audit_due.set()
 
-    def route_failed(self, failure: model.RouteFailure) -> None:
-        """The kernel refused a route: the books learn it; it is tried again later."""
-        self.counters.failed += 1
-        again = self.books[failure.family].failed(failure)
-        log.log(
-            logging.DEBUG if again else logging.WARNING,
-            "route refused by kernel prefix=%s reason=%s error=%s",
-            model.prefix(failure.family, failure.prefix),
-            failure.reason,
-            failure.detail,
-        )
+    def routes_failed(self, failures: list[model.RouteFailure]) -> None:
+        """The kernel refused routes: the books learn it; they are tried again later."""
+        self.counters.failed += len(failures)
+        news = [failure for failure in failures if not self.forwarding.failed(failure)]
+        tell.failed(news)
         if not self._retry_delay:
             self._retry_later(_RETRY_FIRST)
 
@@ -321,11 +296,9 @@ class Reconciler:
         asyncio.get_running_loop().call_later(delay, self._retry)
 
     def _retry(self) -> None:
-        batches = [batch for book in self.books.values() for batch in book.retry()]
-        if not batches:
+        if not self.forwarding.retry():
             self._retry_delay = 0.0
             return
-        self._routes.write(batches)
         self._retry_later(min(self._retry_delay * 2, _RETRY_LAST))
 
     # --- looking again -------------------------------------------------------------
@@ -351,6 +324,10 @@ class Reconciler:
         """Work out what follows from the links as last read; True if that is news."""
         self.around.recompute()
         changed = self.around.routing_news()
+        if changed:
+            # One message per next hop, before anything that costs a message per route.
+            self.forwarding.use(self.around.tables)
+            self.forwarding.refresh(self.around.next_hops.way)
         if changed and self._engine is not None:
             self._engine.surroundings_changed(self.around.next_hops.addresses, self.around.usable)
         return changed
@@ -363,30 +340,26 @@ class Reconciler:
         # Flushed first, so that the kernel shows what the books say; and what the loop changes
         # while the kernel is read is left alone this time.
         await self._routes.flush()
-        for book in self.books.values():
-            book.watch()
-        before = {family: set(routes) for family, routes in self.foreign.items()}
+        before = {table: set(routes) for table, routes in self.forwarding.foreign.items()}
         dump = await self._read_routes()
-        changed = {f: before[f] ^ self.foreign[f].keys() for f in model.Family}
-        repaired = 0
-        for family, book in self.books.items():
-            batches = book.observe(dump.ours[family])
-            repaired += sum(len(batch.prefixes) for batch in batches)
-            self._routes.write(batches)
-            self._decide(family, changed[family])
+        repaired, redecide = self.forwarding.observe(dump)
+        for table, keys in before.items():
+            self._decide(table[0], keys ^ self.forwarding.foreign[table].keys())
+        if redecide:
+            self._intake.decide_again(None)
         self.counters.repaired += repaired
         if repaired:
             log.warning("routes repaired count=%d reason=drift", repaired)
         self.counters.audits += 1
 
-    async def _read_routes(self) -> model.RouteDump:
+    async def _read_routes(self, *, everywhere: bool = False) -> model.RouteDump:
         """Read the kernel; others' routes are taken over, and events that are newer count."""
         self._foreign_news = []
         try:
-            dump = await self._routes.dump()
+            dump = await self._routes.dump(self.forwarding.watch(), everywhere=everywhere)
         finally:
             news, self._foreign_news = self._foreign_news, None
-        self.foreign.update(dump.foreign)
-        for family, prefix, metric, text in news:
-            self.foreign_route(family, prefix, metric=metric, text=text)
+        self.forwarding.take_over(dump.foreign)
+        for table, prefix, metric, route in news:
+            self.foreign_route(table, prefix, metric, route)
         return dump

@@ -40,6 +40,7 @@ class Status:
         self._operations = operations
         self._state = state
         self._reconciler = reconciler
+        self._forwarding = reconciler.forwarding
         self._engine = engine
         self._started = time.time()
 
@@ -59,7 +60,7 @@ class Status:
             "networks": len(self._state.networks),
             "endpoints": len(self._state.endpoints),
             "routes": {
-                "wanted": sum(len(b.wanted) for b in self._reconciler.books.values()),
+                "wanted": self._wanted_count(),
                 "refused": self._refused_count(),
             },
             "counters": {
@@ -171,16 +172,19 @@ class Status:
         return {
             "routes": list(itertools.islice(self._kept(), limit)),
             "refused": list(itertools.islice(self._refused(), limit)),
-            "total": sum(len(book.wanted) for book in self._reconciler.books.values()),
+            "total": self._wanted_count(),
             "total_refused": self._refused_count(),
         }
 
     def _kept(self) -> Iterator[Json]:
         names = self._reconciler.around.names
-        for family, book in self._reconciler.books.items():
+        for table, book in self._forwarding.books.items():
             for key, value in book.wanted.items():
-                pending = book.actual.get(key) != value
-                yield self._route(family, key, value, names) | {"pending": pending}
+                pending = book.actual.get(key) is not value
+                yield self._route(table, key, value, names) | {"pending": pending}
+
+    def _wanted_count(self) -> int:
+        return sum(len(book.wanted) for book in self._forwarding.books.values())
 
     def _refused(self) -> Iterator[Json]:
         """First what won the decision and is no route, then paths that took no part in it."""
@@ -209,17 +213,18 @@ class Status:
 
     def _route(
         self,
-        family: model.Family,
+        table: model.Table,
         key: model.Nlri,
         value: model.RouteValue,
         names: dict[int, str],
     ) -> Json:
-        out: Json = {"prefix": str(model.prefix(family, key))}
+        family, number = table
+        out: Json = {"prefix": str(model.prefix(family, key)), "table": number}
         match value:
-            case model.Via(next_hops):
+            case model.Via():
                 hops = [
                     {"gateway": str(h.gateway), "interface": names.get(h.ifindex, "")}
-                    for h in next_hops
+                    for h in self._forwarding.next_hops(value)
                 ]
                 paths = self._engine.best(family, key)
                 out |= {"type": "learned", "next_hops": hops}

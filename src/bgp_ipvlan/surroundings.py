@@ -30,6 +30,21 @@ class Surroundings:
         """Interface names by index."""
         return {link.index: link.name for link in self.links.values()}
 
+    @property
+    def table(self) -> int:
+        """The routing table for links outside any VRF."""
+        return self._settings.table
+
+    def table_of(self, name: str) -> int:
+        """The routing table that packets to a link are looked up in."""
+        link = self.links.get(name)
+        return link.table or self.table if link else self.table
+
+    @property
+    def tables(self) -> frozenset[int]:
+        """Those that our routes may have to be in."""
+        return frozenset((self.table, *self.next_hops.tables.values()))
+
     def connected(self) -> set[model.Prefix]:
         """Subnets on the host's wires."""
         ours = [name for name, link in self.links.items() if ownership.link_is_ours(link)]
@@ -59,11 +74,16 @@ class Surroundings:
         parents = {network.parent for network in networks}
         if self._settings.host_interface:
             parents.add(self._settings.host_interface)
-        self.next_hops = plan.learned.NextHops(self.links.values(), parents)
+        self.next_hops = plan.learned.NextHops(self.links.values(), parents, table=self.table)
 
     def routing_news(self) -> bool:
         """Whether what the links mean for learned routes changed since this was last asked."""
-        now = self.guards.connected, self.next_hops.networks, self.next_hops.addresses
+        now = (
+            self.guards.connected,
+            self.next_hops.networks,
+            self.next_hops.addresses,
+            self.next_hops.tables,
+        )
         changed, self._meant = now != self._meant, now
         return changed
 
@@ -74,7 +94,7 @@ class Surroundings:
     def _relevant(self) -> list[tuple[object, ...]]:
         """Containers' slaves come and go without an effect."""
         return [
-            (link.name, link.index, link.up, link.running, link.addresses)
+            (link.name, link.index, link.up, link.running, link.addresses, link.table)
             for link in self.links.values()
             if link.addresses or not ownership.link_is_ours(link)
         ]

@@ -16,23 +16,47 @@ _AS_MEANT = frozenset(("own-echo", "shared-prefix"))
 """Refusals that nobody need look into."""
 
 
-def routes(batches: Iterable[model.RouteBatch], names: Mapping[int, str]) -> None:
-    """Routes learned or withdrawn.
+def withdrawn(batches: Iterable[model.RouteBatch]) -> None:
+    """Routes that go.
 
     Args:
         batches: what is being written.
-        names: interfaces by index.
     """
     for batch in batches:
-        hops = ""
-        if isinstance(batch.value, model.Via):
-            hops = "".join(
-                f" next_hop={hop.gateway} interface={names.get(hop.ifindex, hop.ifindex)}"
-                for hop in batch.value.next_hops
-            )
-        word = "withdrawn" if batch.value is None else "learned"
-        for line in _lines(batch.family, batch.prefixes):
-            log.info("route %s %s%s", word, line, hops)
+        for line in _lines(batch.table[0], batch.prefixes):
+            log.info("route withdrawn %s", line)
+
+
+def learned(
+    batches: Iterable[model.RouteBatch],
+    next_hops: Iterable[model.NextHop],
+    names: Mapping[int, str],
+) -> None:
+    """Routes that come or change.
+
+    Args:
+        batches: what is being written.
+        next_hops: where they lead.
+        names: interfaces by index.
+    """
+    hops = " ".join(
+        f"next_hop={hop.gateway} interface={names.get(hop.ifindex, hop.ifindex)}"
+        for hop in next_hops
+    )
+    for batch in batches:
+        if batch.value is not None:
+            for line in _lines(batch.table[0], batch.prefixes):
+                log.info("route learned %s %s", line, hops)
+
+
+def failed(failures: Iterable[model.RouteFailure]) -> None:
+    """Routes that the kernel refused."""
+    alike: dict[tuple[model.Family, str, str], list[model.Nlri]] = defaultdict(list)
+    for one in failures:
+        alike[one.table[0], one.reason, one.detail].append(one.prefix)
+    for (family, reason, detail), keys in alike.items():
+        for line in _lines(family, keys):
+            log.warning("route refused by kernel %s reason=%s error=%s", line, reason, detail)
 
 
 def refused(change: model.BestPaths, news: Mapping[model.Nlri, str]) -> None:

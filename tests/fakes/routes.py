@@ -1,11 +1,23 @@
-"""The main table as the kernel keeps it, without a kernel. Holds state; decides nothing of ours."""
+"""Routing tables as the kernel keeps them, without a kernel. Holds state; decides nothing of ours."""
 
 from __future__ import annotations
 
 import asyncio
+import collections
+import dataclasses
 from collections.abc import Callable, Iterable
 
 from bgp_ipvlan import model, ownership, ports
+
+
+@dataclasses.dataclass(frozen=True)
+class Hops:
+    """A route of ours through gateways, with its nexthop object resolved."""
+
+    next_hops: tuple[model.NextHop, ...]
+
+
+Shown = Hops | model.Device | model.Blackhole
 
 
 class FakeRoutes:
@@ -15,12 +27,20 @@ class FakeRoutes:
     """
 
     def __init__(self) -> None:
-        self.on_failure: ports.OnRouteFailure = lambda _failure: None
+        self.nexthop_objects = True
+        self.on_failures: ports.OnRouteFailures = lambda _failures: None
         """Told of each refused route."""
-        self.ours: dict[model.Family, dict[model.Nlri, model.RouteValue]]
-        self.ours = {family: {} for family in model.Family}
-        self.foreign: dict[model.Family, model.Foreign] = {family: {} for family in model.Family}
+        self.ours: dict[model.Table, dict[model.Nlri, model.RouteValue]]
+        self.ours = collections.defaultdict(dict)
+        self.objects: dict[int, tuple[model.NextHop, ...]] = {}
+        """Nexthop objects, ours."""
+        self.strangers: set[int] = set()
+        """Ids in our range that somebody else has."""
+        self.foreign: dict[model.Table, model.Foreign] = collections.defaultdict(dict)
         self.written: list[model.RouteBatch] = []
+        self.led: list[tuple[int, tuple[model.NextHop, ...]]] = []
+        """Objects that were made or changed."""
+        self.retired: list[int] = []
         self.during_dump: Callable[[], None] | None = None
         """Called once, after the next dump was taken and before it is delivered."""
         self._refuse: set[model.Prefix] = set()
@@ -36,41 +56,90 @@ class FakeRoutes:
         assert not self._refuse, f"never written: {self._refuse}"
 
     def put_foreign(
-        self, prefix: model.Prefix, text: str = "proto static via 192.0.2.1", *, metric: int = 0
+        self,
+        prefix: model.Prefix,
+        text: str = "proto static via 192.0.2.1",
+        *,
+        metric: int = 0,
+        table: int = model.MAIN,
     ) -> None:
         """Somebody else makes a route."""
-        self.foreign[model.Family.of(prefix)].setdefault(model.nlri(prefix), {})[metric] = text
+        routes = self.foreign[model.Family.of(prefix), table]
+        routes.setdefault(model.nlri(prefix), {})[metric] = model.ForeignRoute(text)
 
-    def drop_foreign(self, prefix: model.Prefix) -> None:
+    def drop_foreign(self, prefix: model.Prefix, *, table: int = model.MAIN) -> None:
         """Somebody else's routes for a prefix go."""
-        del self.foreign[model.Family.of(prefix)][model.nlri(prefix)]
+        del self.foreign[model.Family.of(prefix), table][model.nlri(prefix)]
 
-    def lose(self, prefix: model.Prefix) -> None:
+    def lose(self, prefix: model.Prefix, *, table: int = model.MAIN) -> None:
         """A route of ours goes without a word, as IPv4 routes do when a link goes down."""
-        del self.ours[model.Family.of(prefix)][model.nlri(prefix)]
+        del self.ours[model.Family.of(prefix), table][model.nlri(prefix)]
 
-    def put(self, prefix: model.Prefix, value: model.RouteValue) -> None:
+    def put(self, prefix: model.Prefix, value: Shown, *, table: int = model.MAIN) -> None:
         """A route with our marks that we did not write, or not in this life."""
-        self.ours[model.Family.of(prefix)][model.nlri(prefix)] = value
+        real: model.RouteValue
+        if isinstance(value, Hops):
+            ids = ownership.GROUP_IDS if len(value.next_hops) > 1 else ownership.SINGLE_IDS
+            id_ = next(
+                id_ for id_ in ids if self.objects.get(id_, value.next_hops) == value.next_hops
+            )
+            self.objects[id_] = value.next_hops
+            real = model.Via(id_)
+        else:
+            real = value
+        self.ours[model.Family.of(prefix), table][model.nlri(prefix)] = real
 
-    def table(self) -> dict[model.Prefix, model.RouteValue]:
+    def lose_object(self, id_: int) -> None:
+        """A nexthop object goes, and silently all routes that point at it."""
+        self.objects.pop(id_, None)
+        for routes in (*self.ours.values(),):
+            for key in [key for key, value in routes.items() if value == model.Via(id_)]:
+                del routes[key]
+        for theirs in self.foreign.values():
+            for by_metric in theirs.values():
+                assert all(route.nexthop_id != id_ for route in by_metric.values()), (
+                    "somebody's route went with our object"
+                )
+
+    def table(self, number: int = model.MAIN) -> dict[model.Prefix, Shown]:
         """Our routes, readable."""
         return {
-            model.prefix(family, key): value
-            for family, routes in self.ours.items()
+            model.prefix(family, key): self._shown(value)
+            for (family, table), routes in self.ours.items()
             for key, value in routes.items()
+            if table == number
         }
+
+    def _shown(self, value: model.RouteValue) -> Shown:
+        return Hops(self.objects[value.id]) if isinstance(value, model.Via) else value
 
     # --- ports.Routes ---------------------------------------------------------------------
 
-    async def dump(self) -> model.RouteDump:
+    async def dump(self, believed: model.Believed, *, everywhere: bool = False) -> model.RouteDump:
         """What is there."""
+        drift: dict[model.Table, dict[model.Nlri, model.RouteValue | None]] = {}
+        tables = [*believed, *(self.ours if everywhere else ())]
+        for table in tables:
+            there, thought = self.ours[table], believed.get(table, {})
+            drift[table] = {
+                key: there.get(key)
+                for key in there.keys() | thought.keys()
+                if there.get(key) != thought.get(key)
+            }
+        used = {
+            v.id
+            for routes in self.ours.values()
+            for v in routes.values()
+            if isinstance(v, model.Via)
+        }
         dump = model.RouteDump(
-            {family: dict(routes) for family, routes in self.ours.items()},
+            drift,
             {
-                family: {key: dict(texts) for key, texts in routes.items()}
-                for family, routes in self.foreign.items()
+                table: {key: dict(routes) for key, routes in self.foreign[table].items()}
+                for table in believed
             },
+            {model.Via(id_): hops for id_, hops in self.objects.items() if id_ in used},
+            frozenset(self.strangers),
         )
         if self.during_dump is not None:
             change, self.during_dump = self.during_dump, None
@@ -82,19 +151,26 @@ class FakeRoutes:
         """Set or delete."""
         for batch in batches:
             self.written.append(batch)
+            failures = []
             for key in batch.prefixes:
                 reason = self._write(batch, key)
                 if reason:
-                    failure = model.RouteFailure(
-                        batch.family, key, batch.value, batch.replace, reason, "by order"
+                    failures.append(
+                        model.RouteFailure(
+                            batch.table, key, batch.value, batch.replace, reason, "by order"
+                        )
                     )
-                    asyncio.get_running_loop().call_soon(self.on_failure, failure)
+            if failures:
+                asyncio.get_running_loop().call_soon(self.on_failures, failures)
 
     def _write(self, batch: model.RouteBatch, key: model.Nlri) -> str:
         """Do one route; the reason it cannot be, or an empty text."""
-        prefix = model.prefix(batch.family, key)
-        routes = self.ours[batch.family]
-        theirs = ownership.ROUTE_METRIC in self.foreign[batch.family].get(key, {})
+        prefix = model.prefix(batch.table[0], key)
+        routes = self.ours[batch.table]
+        theirs = ownership.ROUTE_METRIC in self.foreign[batch.table].get(key, {})
+        if isinstance(batch.value, model.Via):
+            assert batch.value.id in self.objects, f"{prefix} through an object nobody made"
+            assert batch.value.id not in self.strangers, f"{prefix} through a stranger's object"
         if prefix in self._refuse:
             self._refuse.remove(prefix)
             return "kernel-refused"
@@ -108,6 +184,18 @@ class FakeRoutes:
         else:
             routes[key] = batch.value
         return ""
+
+    def lead(self, via: model.Via, next_hops: tuple[model.NextHop, ...]) -> None:
+        """Make or change an object."""
+        assert (via.id in ownership.GROUP_IDS) or len(next_hops) == 1
+        self.led.append((via.id, next_hops))
+        self.objects[via.id] = next_hops
+
+    def retire(self, via: model.Via, *, keep: bool) -> None:
+        """Delete an object, and what points at it."""
+        self.retired.append(via.id)
+        if not keep:
+            self.lose_object(via.id)
 
     async def flush(self) -> None:
         """Return after all refusals so far were told."""

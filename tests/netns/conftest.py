@@ -19,12 +19,14 @@ from typing import Any, TypeVar
 
 import pytest
 
-from bgp_ipvlan import model
+from bgp_ipvlan import model, ownership
 from bgp_ipvlan.kernel import links, monitor, routes
 from lab import namespace
+from tests.fakes.routes import Hops, Shown
 
 T = TypeVar("T")
 V4, V6 = model.Family.IPV4, model.Family.IPV6
+MAIN = V4, model.MAIN
 _CLONE_NEWNET = 0x40000000
 
 
@@ -77,14 +79,16 @@ class Events:
         self.lost.update(lost)
 
     def foreign_route(
-        self, family: model.Family, prefix: model.Nlri, *, metric: int, text: str | None
+        self, table: model.Table, prefix: model.Nlri, metric: int, route: model.ForeignRoute | None
     ) -> None:
-        """Note."""
-        self.foreign.append((model.prefix(family, prefix), metric, text))
+        """Note those of the main table."""
+        if table[1] == model.MAIN:
+            text = route.text if route else None
+            self.foreign.append((model.prefix(table[0], prefix), metric, text))
 
-    def own_route_touched(self, family: model.Family, prefix: model.Nlri, *, present: bool) -> None:
+    def own_route_touched(self, table: model.Table, prefix: model.Nlri, *, present: bool) -> None:
         """Note."""
-        self.own.append((model.prefix(family, prefix), present))
+        self.own.append((model.prefix(table[0], prefix), present))
 
     def nexthop_touched(self) -> None:
         """Count."""
@@ -103,27 +107,63 @@ class Kernel:
     links: links.KernelLinks
     events: Events
     failures: list[model.RouteFailure]
+    ids: dict[Hops, model.Via] = dataclasses.field(default_factory=dict)
+    """The nexthop objects in use."""
 
-    async def set(
-        self, value: model.RouteValue | None, *prefixes: str, replace: bool = False
-    ) -> None:
+    def via(self, hops: Hops) -> model.Via:
+        """The object for some next hops, told to the writer."""
+        found = self.ids.get(hops)
+        if found is None:
+            ids = ownership.GROUP_IDS if len(hops.next_hops) > 1 else ownership.SINGLE_IDS
+            taken = {via.id for via in self.ids.values()} | self.strangers
+            found = self.ids[hops] = model.Via(next(i for i in ids if i not in taken))
+        # No news to the kernel unless it is known to lead elsewhere.
+        self.routes.lead(found, hops.next_hops)
+        return found
+
+    strangers: frozenset[int] = frozenset()
+    """Ids that somebody else has, as last read."""
+
+    def real(self, value: Shown | None) -> model.RouteValue | None:
+        """A value as the writer wants it."""
+        return self.via(value) if isinstance(value, Hops) else value
+
+    async def retire(self, hops: Hops, *, keep: bool = False) -> None:
+        """Some next hops are no longer used."""
+        self.routes.retire(self.ids.pop(hops), keep=keep)
+        await self.routes.flush()
+
+    async def set(self, value: Shown | None, *prefixes: str, replace: bool = False) -> None:
         """Write, and wait for the kernel's answer."""
         families: dict[model.Family, list[model.Nlri]] = {}
         for text in prefixes:
             prefix = ipaddress.ip_network(text)
             families.setdefault(model.Family.of(prefix), []).append(model.nlri(prefix))
+        real = self.real(value)
         self.routes.write(
-            model.RouteBatch(family, value, keys, replace) for family, keys in families.items()
+            model.RouteBatch((family, model.MAIN), real, keys, replace)
+            for family, keys in families.items()
         )
         await self.routes.flush()
 
-    async def table(self) -> dict[str, model.RouteValue]:
-        """Our routes as read back."""
-        dump = await self.routes.dump()
+    async def dump(self) -> model.RouteDump:
+        """Read the main tables, as if nothing were known."""
+        dump = await self.routes.dump({(family, model.MAIN): {} for family in model.Family})
+        self.strangers = dump.strangers
+        return dump
+
+    async def table(self) -> dict[str, Shown]:
+        """Our routes as read back; objects that were adopted are known from now on."""
+        dump = await self.dump()
+        for via, next_hops in dump.objects.items():
+            self.ids.setdefault(Hops(next_hops), via)
         return {
-            str(model.prefix(family, key)): value
-            for family, found in dump.ours.items()
+            str(model.prefix(table[0], key)): (
+                Hops(dump.objects[value]) if isinstance(value, model.Via) else value
+            )
+            for table, found in dump.drift.items()
             for key, value in found.items()
+            if value is not None
         }
 
     async def until(self, condition: Callable[[], bool]) -> None:
@@ -139,7 +179,7 @@ async def started(*, nexthop_objects: bool = True) -> AsyncIterator[Kernel]:
     failures: list[model.RouteFailure] = []
     events = Events()
     async with contextlib.AsyncExitStack() as stack:
-        ours = routes.KernelRoutes(failures.append, nexthop_objects=nexthop_objects)
+        ours = routes.KernelRoutes(failures.extend, nexthop_objects=nexthop_objects)
         await ours.start()
         stack.push_async_callback(ours.close)
         watch = monitor.KernelMonitor(events, own_port=ours.port)
@@ -151,10 +191,10 @@ async def started(*, nexthop_objects: bool = True) -> AsyncIterator[Kernel]:
         yield Kernel(ours, devices, events, failures)
 
 
-def via(host: namespace.Host, *gateways: str) -> model.Via:
+def via(host: namespace.Host, *gateways: str) -> Hops:
     """Next hops out of eth1, or eth2 for its subnets."""
     found = host.links()
-    return model.Via(
+    return Hops(
         tuple(
             model.NextHop(
                 ipaddress.ip_address(gateway),

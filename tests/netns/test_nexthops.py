@@ -9,6 +9,7 @@ import pytest
 
 from bgp_ipvlan import model, ownership
 from lab import namespace
+from tests.fakes.routes import Shown
 from tests.netns import conftest as c
 
 
@@ -62,7 +63,7 @@ def test_an_object_deleted_by_hand_is_said(host: namespace.Host) -> None:
             value = c.via(host, "192.0.2.2")
             await kernel.set(value, "10.1.0.0/24", "10.2.0.0/24")
             await kernel.set(None, "10.1.0.0/24", "10.2.0.0/24")
-            await kernel.table()
+            await kernel.retire(value)
             assert objects(host) == [], "made and deleted by us"
             c.ip(host, "nexthop add id 7 via 192.0.2.9 dev eth1")
             c.ip(host, "nexthop del id 7")
@@ -79,35 +80,52 @@ def test_an_object_deleted_by_hand_is_said(host: namespace.Host) -> None:
     c.inside(host, main)
 
 
-@pytest.mark.parametrize("protocol", ["179", "static"])
-def test_an_object_changed_by_hand_is_said_and_repaired(
-    host: namespace.Host, protocol: str
-) -> None:
-    """With our mark or without: routes are read as they lead now, and can be led back."""
+def test_an_object_changed_by_hand_is_said_and_repaired(host: namespace.Host) -> None:
+    """It is read as it leads now, and led back; its routes need no change."""
 
     async def main() -> None:
         async with c.started() as kernel:
             value = c.via(host, "192.0.2.2")
             await kernel.set(value, "10.1.0.0/24")
             [mine] = objects(host)
-            c.ip(
-                host,
-                f"nexthop replace id {mine['id']} via 192.0.2.66 dev eth1 protocol {protocol}",
-            )
+            c.ip(host, f"nexthop replace id {mine['id']} via 192.0.2.66 dev eth1 protocol 179")
             await kernel.until(lambda: kernel.events.nexthops == 1)
             assert gateways(host, "10.1.0.0/24") == {"192.0.2.66"}
-            assert (await kernel.table())["10.1.0.0/24"] != value
+            assert (await kernel.table())["10.1.0.0/24"] == c.via(host, "192.0.2.66")
+            kernel.routes.lead(kernel.ids[value], value.next_hops)
+            await kernel.routes.flush()
+            assert gateways(host, "10.1.0.0/24") == {"192.0.2.2"}
+            assert await kernel.table() == {"10.1.0.0/24": value}
+            assert kernel.failures == []
+
+    c.inside(host, main)
+
+
+def test_an_object_that_somebody_has_taken(host: namespace.Host) -> None:
+    """It has lost our mark: a stranger's, whose routes of ours are led through another id."""
+
+    async def main() -> None:
+        async with c.started() as kernel:
+            value = c.via(host, "192.0.2.2")
+            await kernel.set(value, "10.1.0.0/24")
+            [mine] = objects(host)
+            c.ip(host, f"nexthop replace id {mine['id']} via 192.0.2.66 dev eth1 protocol static")
+            await kernel.until(lambda: kernel.events.nexthops == 1)
+            assert (await kernel.table())["10.1.0.0/24"] == model.Device(0)
+            assert kernel.strangers == {mine["id"]}
+            await kernel.retire(value, keep=True)
             await kernel.set(value, "10.1.0.0/24", replace=True)
             assert kernel.failures == []
             assert gateways(host, "10.1.0.0/24") == {"192.0.2.2"}
             assert await kernel.table() == {"10.1.0.0/24": value}
+            assert {entry["gateway"] for entry in objects(host)} == {"192.0.2.2", "192.0.2.66"}
 
     c.inside(host, main)
 
 
 def test_an_id_of_ours_that_somebody_else_uses(host: namespace.Host) -> None:
     """An object that is not ours in our range stays, and its id is passed over."""
-    first = ownership.NEXTHOP_ID_BASE + 1
+    first = ownership.SINGLE_IDS[0]
     c.ip(host, f"nexthop add id {first} via 192.0.2.66 dev eth1 protocol static")
 
     async def main() -> None:
@@ -130,6 +148,7 @@ def test_a_strangers_route_keeps_our_object(host: namespace.Host) -> None:
             await kernel.set(c.via(host, "192.0.2.2"), "10.1.0.0/24")
             [mine] = objects(host)
             c.ip(host, f"route add 10.9.0.0/24 nhid {mine['id']} proto static")
+            await kernel.retire(c.via(host, "192.0.2.2"), keep=True)
             await kernel.set(None, "10.1.0.0/24")
             await kernel.table()
             assert [route["dst"] for route in host.routes("proto", "static")] == ["10.9.0.0/24"]
@@ -163,7 +182,7 @@ def test_a_kernel_without_nexthop_objects(host: namespace.Host) -> None:
     six = c.via(host, "2001:db8::2")
     six_two = c.via(host, "2001:db8::2", "2001:db8::3")
     index = host.links()["eth1"]["ifindex"]
-    values: dict[str, list[model.RouteValue]] = {
+    values: dict[str, list[Shown]] = {
         "10.1.0.0/24": [one, two, model.Blackhole(), two, model.Device(index), one],
         "fd00::/64": [six, six_two, model.Blackhole(), six_two, model.Device(index), six],
     }
@@ -190,7 +209,7 @@ def test_a_kernel_without_nexthop_objects(host: namespace.Host) -> None:
 def test_ipv6_values_replace_each_other(host: namespace.Host) -> None:
     """Each kind of IPv6 route by each other, one route per key at the end."""
     index = host.links()["eth1"]["ifindex"]
-    values: list[model.RouteValue] = [
+    values: list[Shown] = [
         c.via(host, "2001:db8::2"),
         model.Blackhole(),
         c.via(host, "2001:db8::2", "2001:db8::3"),

@@ -86,9 +86,9 @@ def test_others_routes_are_described(host: namespace.Host) -> None:
         async with c.started() as kernel:
             await kernel.set(c.via(host, "2001:db8::2"), "10.9.0.0/24")
             assert [failure.reason for failure in kernel.failures] == ["foreign-route"]
-            foreign = (await kernel.routes.dump()).foreign[c.V4]
-            texts = {str(model.prefix(c.V4, key)): text for key, text in foreign.items()}
-            assert texts["10.8.0.0/24"] == {0: "proto static via 2001:db8::9 dev eth1"}
+            foreign = (await kernel.dump()).foreign[c.MAIN]
+            texts = {str(model.prefix(c.V4, k)): v[0].text for k, v in foreign.items() if 0 in v}
+            assert texts["10.8.0.0/24"] == "proto static via 2001:db8::9 dev eth1"
 
     c.inside(host, main)
 

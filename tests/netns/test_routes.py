@@ -8,6 +8,7 @@ from typing import Any
 
 from bgp_ipvlan import model, ownership
 from lab import namespace
+from tests.fakes.routes import Hops, Shown
 from tests.netns import conftest as c
 
 METRIC = ownership.ROUTE_METRIC
@@ -34,7 +35,7 @@ def test_every_kind_of_route(host: namespace.Host) -> None:
     index = host.links()["eth1"]["ifindex"]
     device = model.Device(index, ipaddress.ip_address("192.0.2.1"))
     device6 = model.Device(index, ipaddress.ip_address("2001:db8::1"))
-    expected: dict[str, model.RouteValue] = {
+    expected: dict[str, Shown] = {
         "10.0.0.0/8": one,
         "10.1.2.0/23": one,
         "10.1.2.3/32": one,
@@ -90,19 +91,24 @@ def test_routes_share_nexthop_objects(host: namespace.Host) -> None:
             await kernel.set(one, "10.1.0.0/24", "10.1.1.0/24", "10.1.2.0/24")
             assert [entry["gateway"] for entry in objects()] == ["192.0.2.2"]
             await kernel.set(two, "10.2.0.0/24", "10.2.1.0/24")
-            assert len(objects()) == 3
+            assert len(objects()) == 4, "the one, the group, and its two members"
             assert len([entry for entry in objects() if "group" in entry]) == 1
             ids = {route["nhid"] for route in shown(host).values()}
             assert len(ids) == 2
             await kernel.set(None, "10.1.0.0/24", "10.1.1.0/24", "10.1.2.0/24")
-            await kernel.routes.dump()
+            await kernel.dump()
+            assert len(objects()) == 4, "nobody has said that one is no longer used"
+            await kernel.retire(one)
+            await kernel.dump()
             assert len(objects()) == 3, "the group still needs its members"
             await kernel.set(one, "10.2.0.0/24", "10.2.1.0/24", replace=True)
-            await kernel.routes.dump()
+            await kernel.retire(two)
+            await kernel.dump()
             assert [entry["gateway"] for entry in objects()] == ["192.0.2.2"]
-            await kernel.set(None, "10.2.0.0/24", "10.2.1.0/24")
-            await kernel.routes.dump()
+            await kernel.retire(one)
+            await kernel.routes.flush()
             assert objects() == []
+            assert shown(host) == {}, "routes go with their object"
             await kernel.set(two, "10.3.0.0/24")
             assert len(objects()) == 3
             assert kernel.failures == []
@@ -134,12 +140,12 @@ def test_what_is_not_ours_stays_as_it_is(host: namespace.Host) -> None:
             await kernel.set(c.via(host, "2001:db8::2"), *all_six)
             assert foreign(host) == before
             assert set(await kernel.table()) == {*both, *all_six} - theirs
-            refused = {str(model.prefix(f.family, f.prefix)): f.reason for f in kernel.failures}
+            refused = {str(model.prefix(f.table[0], f.prefix)): f.reason for f in kernel.failures}
             assert refused == dict.fromkeys(theirs, "foreign-route")
-            dump = await kernel.routes.dump()
-            texts = dump.foreign[c.V4][model.nlri(ipaddress.ip_network("10.1.2.0/24"))]
-            assert texts[0] == "proto static via 192.0.2.9 dev eth1"
-            assert texts[5] == "proto 179 via 192.0.2.9 dev eth1 metric 5"
+            dump = await kernel.dump()
+            routes = dump.foreign[c.V4, model.MAIN][model.nlri(ipaddress.ip_network("10.1.2.0/24"))]
+            assert routes[0].text == "proto static via 192.0.2.9 dev eth1"
+            assert routes[5].text == "proto 179 via 192.0.2.9 dev eth1 metric 5"
             await kernel.set(None, *both, *all_six)
             assert await kernel.table() == {}
             assert len(kernel.failures) == 2, "deleting what is not there is no failure"
@@ -158,7 +164,7 @@ def test_one_bad_route_stops_nobody(host: namespace.Host) -> None:
             await kernel.set(c.via(host, "192.0.2.2"), *prefixes)
             assert len(await kernel.table()) == 499
             [failure] = kernel.failures
-            assert model.prefix(failure.family, failure.prefix) == ipaddress.ip_network(
+            assert model.prefix(failure.table[0], failure.prefix) == ipaddress.ip_network(
                 "10.9.7.0/24"
             )
             assert (failure.reason, failure.replace) == ("foreign-route", False)
@@ -168,7 +174,7 @@ def test_one_bad_route_stops_nobody(host: namespace.Host) -> None:
 
 def test_a_next_hop_that_cannot_be(host: namespace.Host) -> None:
     """No such interface, gateway not on-link: `kernel-refused`, and the writer goes on."""
-    nowhere = model.Via((model.NextHop(ipaddress.ip_address("192.0.2.2"), 9999),))
+    nowhere = Hops((model.NextHop(ipaddress.ip_address("192.0.2.2"), 9999),))
     offlink = c.via(host, "203.0.113.1")
 
     async def main() -> None:
@@ -186,7 +192,7 @@ def test_a_next_hop_that_cannot_be(host: namespace.Host) -> None:
 def test_a_value_is_replaced_in_place(host: namespace.Host) -> None:
     """Each kind of route by each other, one route per key at the end."""
     index = host.links()["eth1"]["ifindex"]
-    values: list[model.RouteValue] = [
+    values: list[Shown] = [
         c.via(host, "192.0.2.2"),
         model.Blackhole(),
         c.via(host, "192.0.2.3", "198.51.100.2"),
@@ -212,7 +218,7 @@ def test_adoption(host: namespace.Host) -> None:
     """The next daemon reads what this one wrote, and goes on with the same objects."""
     one, two = c.via(host, "192.0.2.2"), c.via(host, "192.0.2.2", "198.51.100.2")
 
-    async def first() -> dict[str, model.RouteValue]:
+    async def first() -> dict[str, Shown]:
         async with c.started() as kernel:
             await kernel.set(one, "10.1.0.0/24")
             await kernel.set(two, "10.2.0.0/24")
@@ -246,16 +252,18 @@ def test_a_hundred_thousand(host: namespace.Host) -> None:
     async def main() -> None:
         async with c.started() as kernel:
             for value, replace in ((one, False), (three, True)):
-                kernel.routes.write([model.RouteBatch(c.V4, value, keys, replace)])
+                real = kernel.real(value)
+                assert real is not None
+                kernel.routes.write([model.RouteBatch(c.MAIN, real, keys, replace)])
                 await kernel.routes.flush()
-                found = (await kernel.routes.dump()).ours[c.V4]
-                assert len(found) == len(keys)
-                assert found == dict.fromkeys(keys, value)
+                assert (await kernel.dump()).drift[c.MAIN] == dict.fromkeys(keys, real)
+                believed = await kernel.routes.dump({c.MAIN: dict.fromkeys(keys, real)})
+                assert believed.drift == {c.MAIN: {}}
             count = host.run("sh", "-c", "ip route show proto 179 | wc -l").stdout
             assert int(count) == len(keys)
-            kernel.routes.write([model.RouteBatch(c.V4, None, keys)])
+            kernel.routes.write([model.RouteBatch(c.MAIN, None, keys)])
             await kernel.routes.flush()
-            assert (await kernel.routes.dump()).ours[c.V4] == {}
+            assert (await kernel.dump()).drift[c.MAIN] == {}
             assert kernel.failures == []
             assert kernel.events.own == []
 
@@ -276,8 +284,8 @@ def test_a_queued_replacement_spares_a_stranger(host: namespace.Host) -> None:
             first, second = c.via(host, "192.0.2.2"), c.via(host, "192.0.2.3")
             kernel.routes.write(
                 [
-                    model.RouteBatch(c.V4, first, [key, near]),
-                    model.RouteBatch(c.V4, second, [key, near], replace=True),
+                    model.RouteBatch(c.MAIN, kernel.real(first), [key, near]),
+                    model.RouteBatch(c.MAIN, kernel.real(second), [key, near], replace=True),
                 ]
             )
             await kernel.routes.flush()

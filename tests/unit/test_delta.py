@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import itertools
 
 import hypothesis
 from hypothesis import stateful
@@ -10,14 +11,14 @@ from hypothesis import strategies as st
 
 from bgp_ipvlan import delta, model
 
-V4 = model.Family.IPV4
+MAIN = model.Family.IPV4, model.MAIN
 KEYS = [model.nlri(ipaddress.ip_network(f"10.0.{n}.0/24")) for n in range(6)]
 A, B = KEYS[:2]
 
 
 def via(number: int) -> model.Via:
     """A route, made anew each time, so that identity cannot be relied on."""
-    return model.Via((model.NextHop(ipaddress.ip_address(f"192.0.2.{number}"), 3),))
+    return model.Via(number)
 
 
 class Kernel:
@@ -50,9 +51,20 @@ class Kernel:
         else:
             self.ours[key] = batch.value
 
+    def lose(self, value: model.RouteValue) -> None:
+        """A nexthop object goes, and all routes that point at it."""
+        self.ours = {key: there for key, there in self.ours.items() if there != value}
+
+    def drift(
+        self, believed: dict[model.Nlri, model.RouteValue]
+    ) -> dict[model.Nlri, model.RouteValue | None]:
+        """What a reading shows beside what was believed."""
+        keys = self.ours.keys() | believed.keys()
+        return {k: self.ours.get(k) for k in keys if self.ours.get(k) != believed.get(k)}
+
     def _fail(self, batch: model.RouteBatch, key: model.Nlri, reason: str) -> None:
         self.failures.append(
-            model.RouteFailure(V4, key, batch.value, batch.replace, reason, "by order")
+            model.RouteFailure(MAIN, key, batch.value, batch.replace, reason, "by order")
         )
 
     def tell(self, book: delta.RouteBook) -> None:
@@ -65,7 +77,7 @@ class Kernel:
 keys = st.lists(st.sampled_from(KEYS), min_size=1, max_size=4, unique=True)
 values = st.one_of(
     st.none(),
-    st.integers(1, 3).map(via),
+    st.integers(1, 3),
     st.just(model.Blackhole()),
     st.just(model.Device(7, ipaddress.ip_address("10.0.0.1"))),
 )
@@ -77,14 +89,18 @@ class Books(stateful.RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.kernel = Kernel()
-        self.book = delta.RouteBook(V4)
+        self.book = delta.RouteBook(MAIN)
         self.wanted: dict[model.Nlri, model.RouteValue] = {}
-        self.reading: dict[model.Nlri, model.RouteValue] | None = None
+        self.reading: dict[model.Nlri, model.RouteValue | None] | None = None
+        self.ids = itertools.count(100)
+        self.objects = {number: via(number) for number in range(1, 4)}
         self.swept = False
 
     @stateful.rule(value=values, prefixes=keys)
-    def want(self, value: model.RouteValue | None, prefixes: list[model.Nlri]) -> None:
-        """A change of what is wanted."""
+    def want(self, value: model.RouteValue | int | None, prefixes: list[model.Nlri]) -> None:
+        """A change of what is wanted; a number is a next hop, by the object it has now."""
+        if isinstance(value, int):
+            value = via(self.objects[value].id)
         # Between a refused creation and its being told here, the next value goes out as a
         # replacement. The route writer sees to it that this spares a stranger (tests/netns,
         # test_a_queued_replacement_spares_a_stranger), so refused creations are told first.
@@ -140,8 +156,7 @@ class Books(stateful.RuleBasedStateMachine):
     @stateful.rule()
     def read(self) -> None:
         """The kernel is read; what happens until `observed` is not in the reading."""
-        self.book.watch()
-        self.reading = dict(self.kernel.ours)
+        self.reading = self.kernel.drift(self.book.watch())
 
     @stateful.precondition(lambda self: self.reading is not None)
     @stateful.rule()
@@ -151,6 +166,19 @@ class Books(stateful.RuleBasedStateMachine):
         self.kernel.tell(self.book)
         self.kernel.write(self.book.observe(self.reading))
         self.reading = None
+
+    @stateful.rule(number=st.integers(1, 3))
+    def retired(self, number: int) -> None:
+        """A next hop leads nowhere: its object goes, and whoever wants it is told so at once."""
+        old, self.objects[number] = self.objects[number], via(next(self.ids))
+        self.kernel.tell(self.book)
+        self.book.gone(old)
+        self.kernel.lose(old)
+        keys = [key for key, value in self.wanted.items() if value == old]
+        self.kernel.write(self.book.want(None, keys))
+        for key in keys:
+            del self.wanted[key]
+        assert not self.book.uses(old)
 
     @stateful.rule()
     def sweep(self) -> None:
@@ -168,8 +196,7 @@ class Books(stateful.RuleBasedStateMachine):
         self.kernel.refuse.clear()
         for _ in range(2):
             self.kernel.tell(self.book)
-            self.book.watch()
-            self.kernel.write(self.book.observe(dict(self.kernel.ours)))
+            self.kernel.write(self.book.observe(self.kernel.drift(self.book.watch())))
             self.kernel.tell(self.book)
             self.kernel.write(self.book.retry())
         self.kernel.tell(self.book)
@@ -179,7 +206,8 @@ class Books(stateful.RuleBasedStateMachine):
             assert there == expected
         assert {k: v for k, v in there.items() if k in self.wanted} == expected
         assert set(self.book.failing) == self.wanted.keys() & self.kernel.theirs
-        assert self.book.observe(dict(there)) == [], "at rest there is nothing to do"
+        assert self.kernel.drift(self.book.watch()) == {}, "the books are true"
+        assert self.book.observe({}) == [], "at rest there is nothing to do"
 
 
 TestBooks = Books.TestCase
@@ -190,50 +218,54 @@ def failure(
     key: model.Nlri, value: model.RouteValue | None, *, replace: bool = False
 ) -> model.RouteFailure:
     """The kernel's refusal."""
-    return model.RouteFailure(V4, key, value, replace, "foreign-route", "EEXIST")
+    return model.RouteFailure(MAIN, key, value, replace, "foreign-route", "EEXIST")
 
 
 def test_only_differences_are_returned() -> None:
     """New is created, changed replaced, equal left alone, unwanted deleted: each once."""
-    book = delta.RouteBook(V4)
-    assert book.want(via(1), [A, B]) == [model.RouteBatch(V4, via(1), [A, B])]
+    book = delta.RouteBook(MAIN)
+    assert book.want(via(1), [A, B]) == [model.RouteBatch(MAIN, via(1), [A, B])]
     assert book.want(via(1), [A, B]) == []
-    assert book.want(via(2), [A]) == [model.RouteBatch(V4, via(2), [A], replace=True)]
-    assert book.want(None, [A, B]) == [model.RouteBatch(V4, None, [A, B])]
+    assert book.want(via(2), [A]) == [model.RouteBatch(MAIN, via(2), [A], replace=True)]
+    assert book.want(None, [A, B]) == [
+        model.RouteBatch(MAIN, None, [A], was=via(2)),
+        model.RouteBatch(MAIN, None, [B], was=via(1)),
+    ]
     assert book.want(None, [A, B]) == []
     assert book.want(via(1), []) == []
 
 
 def test_what_was_there_is_replaced_not_created() -> None:
     """A route found at start is ours: the first want of another value replaces it."""
-    book = delta.RouteBook(V4)
+    book = delta.RouteBook(MAIN)
     assert book.observe({A: via(1)}) == []
     assert book.want(via(1), [A]) == []
     assert book.want(via(2), [A, B]) == [
-        model.RouteBatch(V4, via(2), [A], replace=True),
-        model.RouteBatch(V4, via(2), [B]),
+        model.RouteBatch(MAIN, via(2), [A], replace=True),
+        model.RouteBatch(MAIN, via(2), [B]),
     ]
 
 
 def test_a_foreign_route_is_tried_again_and_never_replaced() -> None:
     """EEXIST: each retry creates exclusively; an audit meanwhile does not try at once."""
-    book = delta.RouteBook(V4)
+    book = delta.RouteBook(MAIN)
     book.want(via(1), [A])
     assert book.failed(failure(A, via(1))) is False
+    book.watch()
     assert book.observe({}) == []
-    assert book.retry() == [model.RouteBatch(V4, via(1), [A])]
+    assert book.retry() == [model.RouteBatch(MAIN, via(1), [A])]
     assert book.failed(failure(A, via(1))) is True, "known: logged quietly"
-    assert book.want(via(2), [A]) == [model.RouteBatch(V4, via(2), [A])]
+    assert book.want(via(2), [A]) == [model.RouteBatch(MAIN, via(2), [A])]
     assert book.retry() == []
 
 
 def test_a_replacement_that_failed_leaves_the_older_route_known() -> None:
     """The kernel still has the old one: it is deleted when unwanted, replaced when wanted anew."""
     for value, expected in (
-        (None, model.RouteBatch(V4, None, [A])),
-        (via(3), model.RouteBatch(V4, via(3), [A], replace=True)),
+        (None, model.RouteBatch(MAIN, None, [A])),
+        (via(3), model.RouteBatch(MAIN, via(3), [A], replace=True)),
     ):
-        book = delta.RouteBook(V4)
+        book = delta.RouteBook(MAIN)
         book.want(via(1), [A])
         book.want(via(2), [A])
         book.failed(failure(A, via(2), replace=True))
@@ -242,18 +274,18 @@ def test_a_replacement_that_failed_leaves_the_older_route_known() -> None:
 
 def test_a_deletion_that_failed_is_tried_again_or_replaced() -> None:
     """The route is still there, whatever is wanted next."""
-    book = delta.RouteBook(V4)
+    book = delta.RouteBook(MAIN)
     book.want(via(1), [A, B])
     book.want(None, [A, B])
     book.failed(failure(A, None))
     book.failed(failure(B, None))
-    assert book.want(via(2), [B]) == [model.RouteBatch(V4, via(2), [B], replace=True)]
-    assert book.retry() == [model.RouteBatch(V4, None, [A])]
+    assert book.want(via(2), [B]) == [model.RouteBatch(MAIN, via(2), [B], replace=True)]
+    assert book.retry() == [model.RouteBatch(MAIN, None, [A])]
 
 
 def test_a_late_refusal_of_an_older_wish_changes_nothing() -> None:
     """The writer's answer to the first of two writes comes after the second was queued."""
-    book = delta.RouteBook(V4)
+    book = delta.RouteBook(MAIN)
     book.want(via(1), [A])
     book.want(via(2), [A])
     assert book.failed(failure(A, via(1))) is True
@@ -263,7 +295,7 @@ def test_a_late_refusal_of_an_older_wish_changes_nothing() -> None:
 
 def test_a_reading_older_than_a_change_does_not_undo_it() -> None:
     """What was wanted, dropped or written between watch and observe stays as the books have it."""
-    book = delta.RouteBook(V4)
+    book = delta.RouteBook(MAIN)
     book.want(via(1), [A])
     book.watch()
     book.want(via(2), [B])
@@ -274,35 +306,59 @@ def test_a_reading_older_than_a_change_does_not_undo_it() -> None:
 
 def test_drift_is_repaired() -> None:
     """Missing is created, another value replaced; with a reading as the only news."""
-    book = delta.RouteBook(V4)
+    book = delta.RouteBook(MAIN)
     book.want(via(1), [A, B])
-    assert sorted(book.observe({A: via(9)}), key=lambda batch: batch.replace) == [
-        model.RouteBatch(V4, via(1), [B]),
-        model.RouteBatch(V4, via(1), [A], replace=True),
+    assert sorted(book.observe({A: via(9), B: None}), key=lambda batch: batch.replace) == [
+        model.RouteBatch(MAIN, via(1), [B]),
+        model.RouteBatch(MAIN, via(1), [A], replace=True),
     ]
 
 
 def test_a_refused_prefix_that_turns_out_to_be_ours_is_replaced() -> None:
     """EEXIST from a route of our own that the books had lost: the next reading cures it."""
-    book = delta.RouteBook(V4)
+    book = delta.RouteBook(MAIN)
     book.want(via(1), [A])
     book.failed(failure(A, via(1)))
-    assert book.observe({A: via(2)}) == [model.RouteBatch(V4, via(1), [A], replace=True)]
+    assert book.observe({A: via(2)}) == [model.RouteBatch(MAIN, via(1), [A], replace=True)]
 
 
 def test_events_put_routes_back_once() -> None:
-    """Deleted is created, changed replaced; what is not wanted is left alone."""
-    book = delta.RouteBook(V4)
+    """Deleted is created, changed replaced; what is not wanted goes after the sweep."""
+    book = delta.RouteBook(MAIN)
     book.want(via(1), [A])
-    assert book.lost([A, B], present=False) == [model.RouteBatch(V4, via(1), [A])]
-    assert book.lost([A, B], present=True) == [model.RouteBatch(V4, via(1), [A], replace=True)]
+    assert book.lost([A, B], present=False) == [model.RouteBatch(MAIN, via(1), [A])]
+    assert book.lost([A, B], present=True) == [model.RouteBatch(MAIN, via(1), [A], replace=True)]
+    assert book.sweep() == [model.RouteBatch(MAIN, None, [B])]
+    assert book.lost([B], present=True) == [model.RouteBatch(MAIN, None, [B])]
 
 
 def test_nothing_unwanted_goes_before_the_sweep() -> None:
     """Adopted routes stay until all is known, then go, and so does what appears later."""
-    book = delta.RouteBook(V4)
+    book = delta.RouteBook(MAIN)
     assert book.observe({A: via(1), B: via(1)}) == []
     book.want(via(1), [B])
-    assert book.sweep() == [model.RouteBatch(V4, None, [A])]
+    assert book.sweep() == [model.RouteBatch(MAIN, None, [A], was=via(1))]
     assert book.sweep() == []
-    assert book.observe({A: via(1), B: via(1)}) == [model.RouteBatch(V4, None, [A])]
+    assert book.observe({A: via(1)}) == [model.RouteBatch(MAIN, None, [A], was=via(1))]
+
+
+def test_an_object_that_goes_costs_nothing_per_route() -> None:
+    """Its routes are absent at once, need no deletion, and are made anew through another."""
+    book = delta.RouteBook(MAIN)
+    book.want(via(1), [A, B])
+    book.gone(via(1))
+    assert book.want(None, [A]) == []
+    assert book.want(via(2), [B]) == [model.RouteBatch(MAIN, via(2), [B])]
+    assert not book.uses(via(1))
+
+
+def test_use_counts_what_is_there_and_what_should_be() -> None:
+    """Of a refused route too, since it is tried again."""
+    book = delta.RouteBook(MAIN)
+    assert not book.uses(via(1))
+    book.want(via(1), [A])
+    assert book.uses(via(1))
+    book.failed(failure(A, via(1)))
+    assert book.uses(via(1))
+    book.want(via(2), [A])
+    assert not book.uses(via(1))

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from bgp_ipvlan import errors, model, ownership
 from bgp_ipvlan.plan import create
 
-NO_ROUTES: dict[model.Family, model.Foreign] = {f: {} for f in model.Family}
+NO_ROUTES: dict[model.Table, model.Foreign] = {}
 
 
 def network(*subnets: str, **rest: object) -> model.Network:
@@ -138,10 +138,11 @@ def test_own_overlap_says_how_to_get_rid_of_a_forgotten_network() -> None:
 def test_foreign_route_equal_is_refused_and_named() -> None:
     """The route in the way is in the text; a broader one is fine."""
     foreign = {
-        model.Family.IPV4: {
-            model.nlri(ipaddress.ip_network("10.1.1.0/24")): {0: "proto static via 192.0.2.9"}
+        (model.Family.IPV4, model.MAIN): {
+            model.nlri(ipaddress.ip_network("10.1.1.0/24")): {
+                0: model.ForeignRoute("proto static via 192.0.2.9")
+            }
         },
-        model.Family.IPV6: {},
     }
 
     with pytest.raises(errors.Refused, match="192.0.2.9") as caught:
@@ -153,9 +154,9 @@ def test_foreign_route_equal_is_refused_and_named() -> None:
 def test_foreign_route_under_a_stretched_subnet() -> None:
     """With `endpoint` no route of ours has that key; with `both` the blackhole would."""
     prefix = ipaddress.ip_network("10.1.1.0/24")
-    foreign: dict[model.Family, model.Foreign] = {
-        model.Family.IPV4: {model.nlri(prefix): {0: "proto static via 192.0.2.9"}},
-        model.Family.IPV6: {},
+    static = model.ForeignRoute("proto static via 192.0.2.9")
+    foreign: dict[model.Table, model.Foreign] = {
+        (model.Family.IPV4, model.MAIN): {model.nlri(prefix): {0: static}},
     }
 
     create.check_local(network("10.1.1.0/24", advertise=ENDPOINT), (), (), foreign)

@@ -194,7 +194,9 @@ def decide(change: model.BestPaths, **ours: Claim) -> learned.Decision:
     for text, claim in ours.items():
         prefix = net(text)
         mine[model.Family.of(prefix)][model.nlri(prefix)] = claim
-    return learned.decide(change, GUARDS, HOPS, FOREIGN, claims.Ours(HOST, mine))
+    return learned.decide(
+        change, GUARDS, HOPS, {(V4, model.MAIN): FOREIGN}, claims.Ours(HOST, mine)
+    )
 
 
 def test_decide_splits_a_batch() -> None:
@@ -203,7 +205,9 @@ def test_decide_splits_a_batch() -> None:
 
     decision = decide(change, **{"10.1.1.0/24": Claim.CLOSED})
 
-    assert model.Via((model.NextHop(ipaddress.ip_address("192.0.2.1"), 3),)) == decision.value
+    assert decision.gateways == (model.Gateway(ipaddress.ip_address("192.0.2.1")),)
+    hop = model.NextHop(ipaddress.ip_address("192.0.2.1"), 3)
+    assert decision.way == learned.Way(model.MAIN, (hop,))
     assert [key("10.9.0.0/24")] == decision.accepted
     assert {key("10.1.1.0/24"): "duplicate-prefix"} == decision.refused
 
@@ -337,7 +341,7 @@ def test_next_hops_of_ipv6(
         link_local=ipaddress.ip_address(link_local) if link_local else None,
     )
 
-    found = learned.NextHops([eth0, eth1], ["eth1"]).through(one)
+    found = learned.NextHops([eth0, eth1], ["eth1"]).through(model.Gateway.of(one))
 
     if isinstance(found, model.NextHop):
         assert (str(found.gateway), found.ifindex) == expected
@@ -351,8 +355,8 @@ def test_ecmp_of_both_families() -> None:
 
     decision = decide(model.BestPaths(V4, paths, [key("10.9.0.0/24")]))
 
-    assert isinstance(decision.value, model.Via)
-    assert [str(h.gateway) for h in decision.value.next_hops] == ["192.0.2.1", "2001:db8::1"]
+    assert decision.way is not None
+    assert [str(h.gateway) for h in decision.way.next_hops] == ["192.0.2.1", "2001:db8::1"]
 
 
 def test_decide_takes_the_usable_next_hops_of_several() -> None:
@@ -361,22 +365,23 @@ def test_decide_takes_the_usable_next_hops_of_several() -> None:
 
     decision = decide(model.BestPaths(V4, paths, [key("10.9.0.0/24")]))
 
-    assert isinstance(decision.value, model.Via)
-    assert [str(h.gateway) for h in decision.value.next_hops] == ["192.0.2.1", "192.0.2.2"]
+    assert decision.way is not None
+    assert [str(h.gateway) for h in decision.way.next_hops] == ["192.0.2.1", "192.0.2.2"]
 
 
 def test_decide_refuses_all_without_a_next_hop() -> None:
     """No usable next hop: the whole batch is refused with that reason, and has no route."""
     decision = decide(model.BestPaths(V4, (path("198.51.100.1"),), [key("10.9.0.0/24")]))
 
-    assert learned.Decision(None, [], {key("10.9.0.0/24"): "nexthop-offlink"}) == decision
+    assert (decision.way, decision.accepted) == (None, [])
+    assert decision.refused == {key("10.9.0.0/24"): "nexthop-offlink"}
 
 
 def test_decide_withdraws() -> None:
     """No path left: the routes go, nothing is refused."""
     decision = decide(model.BestPaths(V4, (), [key("10.9.0.0/24")]))
 
-    assert learned.Decision(None, [key("10.9.0.0/24")], {}) == decision
+    assert learned.Decision((), None, [key("10.9.0.0/24")], {}) == decision
 
 
 def test_connected_leaves_ours_and_loopback_out() -> None:

@@ -1,7 +1,7 @@
 """The configuration file: TOML, GoBGP's own format with three tables of ours beside it.
 
 [global.config], [[neighbors]], [[peer-groups]], [[dynamic-neighbors]]   as in gobgpd.conf
-[ipvlan]  host-interface, mode, ipvlan-subnet, gateway, mtu              as the flags of that name
+[ipvlan]  host-interface, mode, ipvlan-subnet, gateway, mtu, table       as the flags of that name
 [docker]  socket
 [policy]  accept, import
 """
@@ -22,6 +22,7 @@ _OWN = {
     "ipvlan.ipvlan-subnet": "ipvlan_subnet",
     "ipvlan.gateway": "gateway",
     "ipvlan.mtu": "mtu",
+    "ipvlan.table": "table",
     "docker.socket": "plugin_socket",
     "policy.accept": "accept",
     "policy.import": "import_rules",
@@ -43,6 +44,7 @@ _FILE = schema.Schema(
         "dynamic-neighbors": _TABLES,
         **dict.fromkeys(_OWN, str),
         "ipvlan.mtu": int,
+        "ipvlan.table": int,
         "policy.accept": list[str],
         "policy.import": list[str],
     },

@@ -35,6 +35,7 @@ class Flags:
     ipvlan_subnet: str | None = None
     gateway: str | None = None
     mtu: int | None = None
+    table: int | None = None
     plugin_socket: pathlib.Path | None = None
     control_socket: pathlib.Path = settings_.CONTROL_SOCKET
     state_dir: pathlib.Path = settings_.STATE_DIR
@@ -55,6 +56,7 @@ _SPELLING = {
     "ipvlan_subnet": "--ipvlan-subnet",
     "gateway": "--gateway",
     "mtu": "--mtu",
+    "table": "--table",
     "plugin_socket": "--socket",
     "debug": "--debug",
 }

@@ -42,6 +42,8 @@ class Settings:
     ipvlan_subnet: model.Prefix | None = None
     gateway: model.Address | None = None
     mtu: int | None = None
+    table: int = model.MAIN
+    """The kernel's routing table for our routes, outside any VRF."""
     plugin_socket: pathlib.Path = PLUGIN_SOCKET
     control_socket: pathlib.Path = CONTROL_SOCKET
     state_dir: pathlib.Path = STATE_DIR
@@ -73,6 +75,7 @@ class Said:
     ipvlan_subnet: model.Prefix | None = None
     gateway: model.Address | None = None
     mtu: int | None = None
+    table: int | None = None
     plugin_socket: pathlib.Path | None = None
     debug: bool | None = None
     warnings: tuple[str, ...] = ()
@@ -93,6 +96,7 @@ _CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "gateway": values.address,
     # The least that IPv4 allows (RFC 791) to the most that a length field holds.
     "mtu": lambda where, value: values.number(where, value, range(68, 1 << 16), "octets"),
+    "table": values.table,
     "plugin_socket": lambda _, text: pathlib.Path(text),
 }
 

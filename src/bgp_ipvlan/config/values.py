@@ -37,6 +37,13 @@ def number(where: str, value: int, valid: range, unit: str = "") -> int:
     return value
 
 
+def table(where: str, value: int) -> int:
+    """A routing table of the kernel; not the local one, which is the kernel's own."""
+    if value == 255:
+        raise wrong(where, value, "a table other than local")
+    return number(where, value, range(1, 1 << 32), "a routing table")
+
+
 def address(where: str, text: str) -> model.Address:
     """An IPv4 or IPv6 address."""
     return parse(where, ipaddress.ip_address, text, "an address, for example 192.0.2.1")

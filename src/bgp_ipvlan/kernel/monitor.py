@@ -23,10 +23,10 @@ _GROUPS = (1, 5, 9, 7, 11)
 _NEXTHOP_GROUP = 32
 """RTNLGRP_NEXTHOP."""
 _SO_ATTACH_FILTER = 26
-_PORT_OFFSET = 12
-"""nlmsg_pid in nlmsghdr."""
-_RTN_KINDS = frozenset((1, 6, 7, 8, 9))
-"""Unicast, blackhole, unreachable, prohibit, throw: what stands in the main table."""
+_KIND_OFFSET, _PORT_OFFSET = 4, 12
+"""nlmsg_type and nlmsg_pid in nlmsghdr."""
+_PROTOCOL_OFFSET = 5
+"""rtm_protocol in rtmsg."""
 _PER_TURN = 64
 _USABLE = 0x10001
 """IFF_UP and IFF_LOWER_UP."""
@@ -99,26 +99,27 @@ class KernelMonitor:
 
     def _route(self, kind: int, body: bytes) -> None:
         fields = nl.RTMSG.unpack_from(body)
-        family_number, table, protocol, type_, flags = (*fields[:1], *fields[4:6], *fields[7:])
-        if table != pack.RT_TABLE_MAIN or flags & readback.RTM_F_CLONED:
+        family_number, protocol, type_, flags = (*fields[:1], *fields[5:6], *fields[7:])
+        if flags & readback.RTM_F_CLONED or type_ not in readback.RTN_KINDS:
             return
-        if type_ not in _RTN_KINDS or family_number not in {socket.AF_INET, socket.AF_INET6}:
+        if family_number not in {socket.AF_INET, socket.AF_INET6}:
             return
         ipv4 = family_number == socket.AF_INET
         family = model.Family.IPV4 if ipv4 else model.Family.IPV6
+        table = family, readback.table_of(body)
         prefix, metric = readback.key_of(family, body)
         present = kind == nl.RTM_NEWROUTE
         if (protocol, metric) == (ownership.ROUTE_PROTOCOL, ownership.ROUTE_METRIC):
-            self._events.own_route_touched(family, prefix, present=present)
+            self._events.own_route_touched(table, prefix, present=present)
         else:
-            text = readback.describe(body) if present else None
-            self._events.foreign_route(family, prefix, metric=metric, text=text)
+            route = readback.foreign(body) if present else None
+            self._events.foreign_route(table, prefix, metric, route)
 
 
 def _our_nexthop(body: bytes) -> bool:
     """Whether a message is about an object in our range of ids, whatever its mark says now."""
     found = nl.attributes(body, nl.NHMSG.size)
-    return ownership.nexthop_in_range(nl.number(found.get(pack.NHA_ID, b"")))
+    return nl.number(found.get(pack.NHA_ID, b"")) in ownership.NEXTHOP_IDS
 
 
 def _lost(kind: int, body: bytes) -> set[int]:
@@ -130,16 +131,31 @@ def _lost(kind: int, body: bytes) -> set[int]:
 
 
 def _attach_filter(sock: socket.socket, port: int) -> None:
-    """Drop messages whose nlmsg_pid is `port` (classic BPF, linux/filter.h)."""
+    """Drop what need not be told (classic BPF, linux/filter.h).
+
+    That is what we do ourselves, by nlmsg_pid. And what the kernel does to our own routes when
+    a link, an address or a nexthop object goes (pid 0), a message for each IPv6 route: it
+    says that of the link, the address or the object as well.
+    """
+    load_word, load_half, load_byte, equal, end = 0x20, 0x28, 0x30, 0x15, 0x06
     # BPF loads in network order what netlink wrote in the host's.
-    swapped = struct.unpack(">I", struct.pack("=I", port))[0]
+    own = struct.unpack(">I", struct.pack("=I", port))[0]
+    routes = [
+        struct.unpack(">H", struct.pack("=H", k))[0] for k in (nl.RTM_NEWROUTE, nl.RTM_DELROUTE)
+    ]
     program = b"".join(
         struct.pack("=HBBI", *instruction)
         for instruction in (
-            (0x20, 0, 0, _PORT_OFFSET),  # A = word at the offset
-            (0x15, 0, 1, swapped),  # equal? next : skip one
-            (0x06, 0, 0, 0),  # drop
-            (0x06, 0, 0, 0xFFFFFFFF),  # keep all of it
+            (load_word, 0, 0, _PORT_OFFSET),
+            (equal, 6, 0, own),  # ours: drop
+            (equal, 0, 6, 0),  # somebody's: keep
+            (load_half, 0, 0, _KIND_OFFSET),
+            (equal, 1, 0, routes[0]),
+            (equal, 0, 3, routes[1]),  # no route: keep
+            (load_byte, 0, 0, nl.HEADER.size + _PROTOCOL_OFFSET),
+            (equal, 0, 1, ownership.ROUTE_PROTOCOL),  # other's: keep
+            (end, 0, 0, 0),
+            (end, 0, 0, 0xFFFFFFFF),
         )
     )
     code = ctypes.create_string_buffer(program, len(program))

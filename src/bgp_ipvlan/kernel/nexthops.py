@@ -1,13 +1,15 @@
-"""Our nexthop objects: which id stands for which next hops (D2).
+"""Our nexthop objects as the kernel has them (D2). Pure: says which messages to send.
 
-The kernel is the store: ids are learned from it at start and at each audit. Not thread-safe;
-the route writer's lock covers it.
+An id that routes point at is the core's to choose (`gateways`); the members of groups are
+objects of their own, chosen here, one for each next hop. Not thread-safe; the route writer's
+lock covers it.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import ipaddress
+import itertools
 import struct
 
 from bgp_ipvlan import errors, model, ownership
@@ -19,63 +21,88 @@ from bgp_ipvlan.kernel import pack
 class Objects:
     """The nexthop objects of the kernel, as far as they concern us."""
 
-    values: dict[int, model.Via]
-    """Ours, and the next hops they lead to now."""
+    ways: dict[int, tuple[model.NextHop, ...]]
+    """Ours, and where they lead now."""
     members: dict[int, tuple[int, ...]]
     """All groups, also those of others, which may have an object of ours in them."""
     ours: frozenset[int]
     """What we may delete: in our range and with our protocol."""
     strangers: frozenset[int]
-    """In our range, but somebody else's, or changed so that they are no value of ours."""
+    """In our range, but somebody else's, or changed so that they cannot be changed back."""
 
 
 class NextHops:
-    """Ids of nexthop objects and groups."""
+    """What each object has to be, and the messages that make it so."""
 
     def __init__(self) -> None:
-        self.ids: dict[model.Via, int] = {}
-        self.values: dict[int, model.Via] = {}
-        self._members: dict[int, tuple[int, ...]] = {}
-        self._used: set[int] = set()
-        self._strangers: frozenset[int] = frozenset()
-        self._next = ownership.NEXTHOP_ID_BASE
+        self.ways: dict[int, tuple[model.NextHop, ...]] = {}
+        """Where the ids lead that routes point at."""
+        self._members: dict[model.NextHop, int] = {}
+        self._ids = itertools.cycle(ownership.MEMBER_IDS)
+        self._made: set[int] = set()
+        """Made since the kernel is being read."""
+        self._spoken_for: frozenset[int] = frozenset()
 
-    def prepare(self, value: model.Via) -> list[bytes]:
-        """The messages that make sure of a value's objects.
+    def lead(self, id_: int, next_hops: tuple[model.NextHop, ...]) -> list[bytes]:
+        """An object leads here from now on; a new one is made when a route needs it."""
+        before, self.ways[id_] = self.ways.get(id_, next_hops), next_hops
+        return [] if before == next_hops else self._messages(id_, replace=True)
 
-        They are sent before every batch that needs them, at the cost of one message: the
-        kernel drops objects silently when a link goes down, and answers EEXIST otherwise.
+    def make(self, id_: int) -> list[bytes]:
+        """The messages that make sure of an object.
+
+        They are sent before every batch that needs it: the kernel drops objects silently when a
+        link goes down, and answers EEXIST otherwise.
         """
-        members = [self._id(model.Via((hop,))) for hop in value.next_hops]
-        made = [pack.nexthop(hop, id_) for hop, id_ in zip(value.next_hops, members, strict=True)]
-        if len(members) > 1:
-            group = self._id(value)
-            self._members[group] = tuple(members)
-            made.append(pack.group(members, group))
-        return made
+        return self._messages(id_, replace=False)
 
-    def _id(self, value: model.Via) -> int:
-        id_ = self.ids.get(value)
-        if id_ is None:
-            id_ = self._free()
-            self.ids[value], self.values[id_] = id_, value
-        self._used.add(id_)
-        return id_
+    def _messages(self, id_: int, *, replace: bool) -> list[bytes]:
+        next_hops = self.ways[id_]
+        self._made.add(id_)
+        if id_ not in ownership.GROUP_IDS:
+            return [pack.nexthop(next_hops[0], id_, replace=replace)]
+        members = list(map(self._member, next_hops))
+        made = [pack.nexthop(hop, m) for hop, m in zip(next_hops, members, strict=True)]
+        return [*made, pack.group(members, id_, replace=replace)]
 
-    def _free(self) -> int:
-        for _ in range(ownership.NEXTHOP_ID_LAST - ownership.NEXTHOP_ID_BASE):
-            self._next += 1
-            if self._next > ownership.NEXTHOP_ID_LAST:
-                self._next = ownership.NEXTHOP_ID_BASE + 1
-            if self._next not in self.values and self._next not in self._strangers:
-                return self._next
-        raise errors.KernelError("no-nexthop-id", "all ids for nexthop objects are in use")
+    def _member(self, hop: model.NextHop) -> int:
+        found = self._members.get(hop)
+        if found is None:
+            taken = self._spoken_for.union(self._members.values())
+            ids = itertools.islice(self._ids, len(ownership.MEMBER_IDS))
+            found = next((id_ for id_ in ids if id_ not in taken), None)
+            if found is None:
+                raise errors.KernelError("no-nexthop-id", "all ids for nexthop objects are in use")
+            self._members[hop] = found
+        self._made.add(found)
+        return found
+
+    def forget(self, id_: int) -> None:
+        """An id stands for nothing any more."""
+        self.ways.pop(id_, None)
+
+    def plain_id(self, next_hops: tuple[model.NextHop, ...]) -> int:
+        """The id for a route that carries its next hops itself, in a kernel without objects.
+
+        Raises:
+            errors.KernelError: `no-nexthop-id`.
+        """
+        for id_, way in self.ways.items():
+            if way == next_hops:
+                return id_
+        ids = ownership.GROUP_IDS if len(next_hops) > 1 else ownership.SINGLE_IDS
+        # From the far end: the core chooses from this one.
+        found = next((id_ for id_ in reversed(ids) if id_ not in self.ways), None)
+        if found is None:
+            raise errors.KernelError("no-nexthop-id", "all ids for next hops are in use")
+        self.ways[found] = next_hops
+        return found
 
     def watch(self) -> None:
-        """The kernel is about to be read: note what is used meanwhile."""
-        self._used.clear()
+        """The kernel is about to be read: note what is made meanwhile."""
+        self._made.clear()
 
-    def observe(self, found: Objects, in_use: set[int]) -> list[bytes]:
+    def observe(self, found: Objects, in_use: set[int]) -> list[int]:
         """The kernel was read.
 
         Args:
@@ -84,36 +111,33 @@ class NextHops:
                 every route that points at it.
 
         Returns:
-            The messages that delete what nothing uses, groups first.
+            What nothing uses: to be deleted, groups first.
         """
-        in_use = in_use | self._used
-        groups = self._members | found.members
-        for id_, members in groups.items():
-            if id_ in in_use or (id_ in found.members and id_ not in found.ours):
-                in_use = in_use | set(members)
-        known = {**self.values, **found.values}
-        self._strangers = found.strangers
-        self.values = {
-            id_: value
-            for id_, value in known.items()
-            if id_ in in_use and id_ not in found.strangers
+        needed = in_use | self._made | self.ways.keys()
+        for id_, members in found.members.items():
+            if id_ in needed or id_ not in found.ours:
+                needed |= set(members)
+        self._spoken_for = found.strangers | found.ours
+        hops = {id_: way for id_, way in found.ways.items() if id_ in ownership.MEMBER_IDS}
+        self._members = {
+            hop: id_
+            for hop, id_ in self._members.items()
+            if id_ in self._made or hops.get(id_) == (hop,)
         }
-        # A group that a dead link has shrunk leads where a single object does, but the kernel
-        # takes no group as the member of another.
-        self.ids = {
-            value: id_
-            for id_, value in self.values.items()
-            if len(value.next_hops) > 1 or id_ not in groups
-        }
-        self._members = {id_: m for id_, m in groups.items() if id_ in self.values}
-        unused = found.ours - in_use
+        for id_, way in hops.items():
+            if id_ in needed:
+                self._members.setdefault(way[0], id_)
+        # What somebody has changed: so that leading it where it should is news.
+        changed = {id_: way for id_, way in found.ways.items() if id_ not in self._made}
+        self.ways.update({id_: changed[id_] for id_ in self.ways.keys() & changed.keys()})
+        unused = found.ours - needed
         first = unused & found.members.keys()
-        return [pack.delete_nexthop(id_) for id_ in (*first, *(unused - first))]
+        return [*first, *(unused - first)]
 
 
 def parse(answers: list[bytes]) -> Objects:
     """Take in a dump of all nexthop objects."""
-    singles: dict[int, model.Via] = {}
+    singles: dict[int, model.NextHop] = {}
     members: dict[int, tuple[int, ...]] = {}
     ours: set[int] = set()
     in_range: set[int] = set()
@@ -126,7 +150,7 @@ def parse(answers: list[bytes]) -> Objects:
             if pack.NHA_GROUP in found:
                 entries = struct.iter_unpack("=IBBH", found[pack.NHA_GROUP])
                 members[id_] = tuple(entry[0] for entry in entries)
-            if not ownership.nexthop_in_range(id_):
+            if id_ not in ownership.NEXTHOP_IDS:
                 continue
             in_range.add(id_)
             if body[2] != ownership.ROUTE_PROTOCOL:
@@ -134,12 +158,10 @@ def parse(answers: list[bytes]) -> Objects:
             ours.add(id_)
             if pack.NHA_GATEWAY in found:
                 gateway = ipaddress.ip_address(found[pack.NHA_GATEWAY])
-                hop = model.NextHop(gateway, nl.number(found[pack.NHA_OIF]))
-                singles[id_] = model.Via((hop,))
-    values = dict(singles)
-    for id_ in ours & members.keys():
-        if all(part in singles for part in members[id_]):
-            hops = [singles[part].next_hops[0] for part in members[id_]]
-            hops.sort(key=lambda hop: (int(hop.gateway), hop.ifindex))
-            values[id_] = model.Via(tuple(hops))
-    return Objects(values, members, frozenset(ours), frozenset(in_range - values.keys()))
+                singles[id_] = model.NextHop(gateway, nl.number(found[pack.NHA_OIF]))
+    ways = {}
+    for id_ in ours:
+        hops = [singles[part] for part in members.get(id_, (id_,)) if part in singles]
+        if (id_ in members) is (id_ in ownership.GROUP_IDS) and hops:
+            ways[id_] = tuple(sorted(hops, key=lambda hop: (int(hop.gateway), hop.ifindex)))
+    return Objects(ways, members, frozenset(ours), frozenset(in_range - ways.keys()))

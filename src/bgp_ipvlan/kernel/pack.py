@@ -7,49 +7,63 @@ before and after it is built once, and one `join` makes the lot (kernel sheet, s
 from __future__ import annotations
 
 import struct
-from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping
 
 from bgp_ipvlan import model, ownership
 from bgp_ipvlan.kernel import netlink as nl
 
 RTN_UNICAST, RTN_BLACKHOLE = 1, 6
 RT_SCOPE_UNIVERSE, RT_SCOPE_LINK, RT_SCOPE_NOWHERE = 0, 253, 255
-RT_TABLE_MAIN = 254
+RT_TABLE_UNSPEC = 0
 RTA_DST, RTA_OIF, RTA_GATEWAY, RTA_PRIORITY, RTA_PREFSRC = 1, 4, 5, 6, 7
-RTA_MULTIPATH, RTA_VIA, RTA_NH_ID = 9, 18, 30
+RTA_MULTIPATH, RTA_TABLE, RTA_VIA, RTA_NH_ID = 9, 15, 18, 30
 NHA_ID, NHA_GROUP, NHA_OIF, NHA_GATEWAY = 1, 2, 5, 6
 
-CHUNK = 256
-"""Messages per send: from 50 on it makes no difference in speed, and the kernel's answers to
-so many fit the receive buffer."""
+Ways = Mapping[int, tuple[model.NextHop, ...]]
+"""Where routes through an id lead, for a kernel without nexthop objects."""
 
 
-def routes(
-    batch: model.RouteBatch, nexthop_ids: Mapping[model.Via, int]
-) -> Iterator[tuple[bytes, list[model.Nlri]]]:
-    """The messages of a batch, in chunks to be sent as one.
+def routes(batch: model.RouteBatch, sequence: int, ways: Ways | None) -> list[bytes]:
+    """The messages of a batch, one per prefix and length; to be joined.
 
     Args:
         batch: what to set or delete.
-        nexthop_ids: nexthop objects by value; a `Via` that is not in it is written with its
-            gateways.
+        sequence: number of all its messages, by which refusals are told apart.
+        ways: None where the kernel has nexthop objects; else the gateways go into each route.
     """
-    by_length: dict[int, list[model.Nlri]] = defaultdict(list)
-    for prefix in batch.prefixes:
-        by_length[prefix[0]].append(prefix)
-    for length, prefixes in by_length.items():
-        head, tail = _constant(batch, length, nexthop_ids)
-        between = tail + head
-        for start in range(0, len(prefixes), CHUNK):
-            chunk = prefixes[start : start + CHUNK]
-            yield head + between.join([prefix[1:] for prefix in chunk]) + tail, chunk
+    prefixes = batch.prefixes
+    lengths = {prefix[0] for prefix in prefixes}
+    data: list[bytes] = []
+    for length in lengths:
+        head, tail = _constant(batch, length, sequence, ways)
+        some = prefixes
+        if len(lengths) > 1:
+            some = [prefix for prefix in prefixes if prefix[0] == length]
+        data += (head, (tail + head).join([prefix[1:] for prefix in some]), tail)
+    return data
+
+
+def _table(number: int) -> tuple[int, bytes]:
+    """A table's number as rtm_table, and as an attribute where it does not fit into that."""
+    return (number, b"") if number < 256 else (RT_TABLE_UNSPEC, nl.u32(RTA_TABLE, number))
+
+
+def which(table: model.Table) -> bytes:
+    """The body of a request for a whole table."""
+    short, long = _table(table[1])
+    return nl.RTMSG.pack(table[0].af, 0, 0, 0, short, 0, 0, 0, 0) + long
+
+
+def which_of_ours(family: model.Family) -> bytes:
+    """The body of a request for the routes with our protocol, in whatever table."""
+    return nl.RTMSG.pack(family.af, 0, 0, 0, 0, ownership.ROUTE_PROTOCOL, 0, 0, 0)
 
 
 def _constant(
-    batch: model.RouteBatch, length: int, nexthop_ids: Mapping[model.Via, int]
+    batch: model.RouteBatch, length: int, sequence: int, ways: Ways | None
 ) -> tuple[bytes, bytes]:
     """What stands before and after the octets of a prefix of some length."""
+    family, number = batch.table
     octets = (length + 7) // 8
     if batch.value is None:
         kind, flags, scope, type_ = nl.RTM_DELROUTE, 0, RT_SCOPE_NOWHERE, 0
@@ -57,29 +71,30 @@ def _constant(
     else:
         kind = nl.RTM_NEWROUTE
         flags = nl.NLM_F_CREATE | (nl.NLM_F_REPLACE if batch.replace else nl.NLM_F_EXCL)
-        scope, type_, rest = _value(batch.family, batch.value, nexthop_ids)
+        scope, type_, rest = _value(family, batch.value, ways)
     # The kernel wants a whole address; what NLRI leaves out is zero.
-    padding = b"\0" * (batch.family.bits // 8 - octets)
-    tail = padding + nl.u32(RTA_PRIORITY, ownership.ROUTE_METRIC) + rest
+    padding = b"\0" * (family.bits // 8 - octets)
+    short, long = _table(number)
+    tail = padding + nl.u32(RTA_PRIORITY, ownership.ROUTE_METRIC) + long + rest
     fixed = nl.RTMSG.pack(
-        batch.family.af,
+        family.af,
         length,
         0,
         0,
-        RT_TABLE_MAIN,
+        short,
         ownership.ROUTE_PROTOCOL,
         scope,
         type_,
         0,
     )
-    destination = nl.ATTRIBUTE.pack(nl.ATTRIBUTE.size + batch.family.bits // 8, RTA_DST)
+    destination = nl.ATTRIBUTE.pack(nl.ATTRIBUTE.size + family.bits // 8, RTA_DST)
     size = nl.HEADER.size + len(fixed) + len(destination) + octets + len(tail)
-    header = nl.HEADER.pack(size, kind, flags | nl.NLM_F_REQUEST, 0, 0)
+    header = nl.HEADER.pack(size, kind, flags | nl.NLM_F_REQUEST, sequence, 0)
     return header + fixed + destination, tail
 
 
 def _value(
-    family: model.Family, value: model.RouteValue, nexthop_ids: Mapping[model.Via, int]
+    family: model.Family, value: model.RouteValue, ways: Ways | None
 ) -> tuple[int, int, bytes]:
     """Scope, type and attributes of a route."""
     match value:
@@ -90,14 +105,14 @@ def _value(
             if source is not None:
                 rest += nl.attribute(RTA_PREFSRC, source.packed)
             return RT_SCOPE_LINK, RTN_UNICAST, rest
-        case model.Via(next_hops):
-            object_id = nexthop_ids.get(value)
-            if object_id is not None:
-                rest = nl.u32(RTA_NH_ID, object_id)
-            elif len(next_hops) == 1:
-                rest = _gateway(family, next_hops[0]) + nl.u32(RTA_OIF, next_hops[0].ifindex)
+        case model.Via(id_):
+            if ways is None:
+                rest = nl.u32(RTA_NH_ID, id_)
+            elif len(ways[id_]) == 1:
+                [hop] = ways[id_]
+                rest = _gateway(family, hop) + nl.u32(RTA_OIF, hop.ifindex)
             else:
-                hops = b"".join(_rtnexthop(family, hop) for hop in next_hops)
+                hops = b"".join(_rtnexthop(family, hop) for hop in ways[id_])
                 rest = nl.attribute(RTA_MULTIPATH, hops)
             return RT_SCOPE_UNIVERSE, RTN_UNICAST, rest
 
@@ -117,22 +132,26 @@ def _rtnexthop(family: model.Family, hop: model.NextHop) -> bytes:
     return struct.pack("=HBBi", 8 + len(gateway), 0, 0, hop.ifindex) + gateway
 
 
-def nexthop(hop: model.NextHop, object_id: int) -> bytes:
-    """Make a nexthop object, unless there is one of that id (EEXIST, which is fine)."""
+def nexthop(hop: model.NextHop, object_id: int, *, replace: bool = False) -> bytes:
+    """Make a nexthop object, unless there is one of that id (EEXIST), or change it."""
     af = model.Family.of(hop.gateway).af
     body = nl.NHMSG.pack(af, 0, ownership.ROUTE_PROTOCOL, 0, 0)
     body += nl.u32(NHA_ID, object_id) + nl.u32(NHA_OIF, hop.ifindex)
     body += nl.attribute(NHA_GATEWAY, hop.gateway.packed)
-    return nl.message(nl.RTM_NEWNEXTHOP, nl.NLM_F_CREATE | nl.NLM_F_EXCL, body)
+    return nl.message(nl.RTM_NEWNEXTHOP, _make(replace=replace), body)
 
 
-def group(members: list[int], object_id: int) -> bytes:
-    """Make a group of nexthop objects (ECMP), each of weight 1 (which is written 0)."""
+def group(members: Iterable[int], object_id: int, *, replace: bool = False) -> bytes:
+    """Make or change a group of nexthop objects (ECMP), each of weight 1 (which is written 0)."""
     body = nl.NHMSG.pack(0, 0, ownership.ROUTE_PROTOCOL, 0, 0) + nl.u32(NHA_ID, object_id)
     body += nl.attribute(
         NHA_GROUP, b"".join(struct.pack("=IBBH", member, 0, 0, 0) for member in members)
     )
-    return nl.message(nl.RTM_NEWNEXTHOP, nl.NLM_F_CREATE | nl.NLM_F_EXCL, body)
+    return nl.message(nl.RTM_NEWNEXTHOP, _make(replace=replace), body)
+
+
+def _make(*, replace: bool) -> int:
+    return nl.NLM_F_CREATE | (nl.NLM_F_REPLACE if replace else nl.NLM_F_EXCL)
 
 
 def delete_nexthop(object_id: int) -> bytes:

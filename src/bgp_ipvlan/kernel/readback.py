@@ -9,7 +9,7 @@ from __future__ import annotations
 import ipaddress
 import socket
 import struct
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from bgp_ipvlan import model, ownership
 from bgp_ipvlan.kernel import netlink as nl
@@ -37,31 +37,61 @@ _TYPES = {
 }
 
 
+RTN_KINDS = frozenset((1, 6, 7, 8, 9))
+"""Unicast, blackhole, unreachable, prohibit, throw: what stands in the tables we look at."""
+_STRANGE = model.Device(0)
+"""A route with our marks that is none we would make: a value that is never wanted."""
+PlainId = Callable[[tuple[model.NextHop, ...]], int]
+"""The id that stands for next hops which a route carries itself."""
+
+
 class Reader:
-    """Collects one family's routes.
+    """Compares what the kernel has of one table with what we believe it has.
 
     Args:
-        family: which.
-        values: our nexthop objects by id.
+        family: the table's.
+        believed: our routes; what is found to be so is taken out.
+        ways: our nexthop objects by id.
+        plain: for a kernel without nexthop objects.
     """
 
-    def __init__(self, family: model.Family, values: dict[int, model.Via]) -> None:
-        self.ours: dict[model.Nlri, model.RouteValue] = {}
+    def __init__(
+        self,
+        family: model.Family,
+        believed: dict[model.Nlri, model.RouteValue],
+        ways: Mapping[int, tuple[model.NextHop, ...]],
+        plain: PlainId | None = None,
+    ) -> None:
+        self.drift: dict[model.Nlri, model.RouteValue | None] = {}
+        """Our routes that are not as believed."""
         self.foreign: model.Foreign = {}
         self.in_use: set[int] = set()
         """Nexthop objects that routes point at, whoever's they are."""
         self._family = family
-        self._values = values
+        self._believed = believed
+        self._ways = ways
+        self._plain = plain
         self._cache: dict[bytes, model.RouteValue | None] = {}
 
-    def read(self, data: bytes) -> None:
-        """Take in one answer of the kernel."""
+    def read(self, answers: list[bytes], *, only: int | None = None) -> None:
+        """Take in a whole dump.
+
+        Args:
+            answers: of the kernel.
+            only: the number of a table, of several that are in there.
+        """
+        for data in answers:
+            self._read(data, only)
+        self.drift.update(dict.fromkeys(self._believed))
+
+    def _read(self, data: bytes, only: int | None) -> None:
         octets = self._family.bits // 8
         # Where the destination stands when it stands second, after RTA_TABLE, as the kernel
         # writes it; anything else goes the long way.
         usual = nl.RTMSG.size + 8
+        cache, believed = self._cache, self._believed
         for kind, _, start in nl.messages_headers(data):
-            if kind != nl.RTM_NEWROUTE:
+            if kind != nl.RTM_NEWROUTE or (only is not None and _table(data, start) != only):
                 continue
             end = start - nl.HEADER.size + struct.unpack_from("=I", data, start - nl.HEADER.size)[0]
             at = start + usual
@@ -69,13 +99,14 @@ class Reader:
                 length = data[start + 1]
                 # dst_len is part of the key only through the prefix: blank it out.
                 rest = data[start : start + 1] + data[start + 2 : at] + data[at + 4 + octets : end]
-                if rest in self._cache:
-                    value = self._cache[rest]
+                if rest in cache:
+                    value = cache[rest]
                 else:
-                    value = self._cache[rest] = self._value(data[start:end])
+                    value = cache[rest] = self._value(data[start:end])
                 if value is not None:
-                    address = data[at + 4 : at + 4 + (length + 7) // 8]
-                    self.ours[bytes((length,)) + address] = value
+                    key = data[start + 1 : start + 2] + data[at + 4 : at + 4 + (length + 7) // 8]
+                    if believed.pop(key, None) != value:
+                        self.drift[key] = value
                     continue
             self._slow(data[start:end])
 
@@ -92,13 +123,10 @@ class Reader:
         if pack.RTA_NH_ID in found:
             id_ = nl.number(found[pack.RTA_NH_ID])
             self.in_use.add(id_)
-            # An object we do not know (made by hand): a value that is never wanted.
-            return self._values.get(id_, model.Device(0))
-        gateway = _gateway(found)
-        if gateway is not None:
-            return model.Via((model.NextHop(gateway, nl.number(found[pack.RTA_OIF])),))
-        if pack.RTA_MULTIPATH in found:
-            return model.Via(_multipath(found[pack.RTA_MULTIPATH]))
+            return model.Via(id_) if id_ in self._ways else _STRANGE
+        next_hops = _next_hops(found)
+        if next_hops:
+            return _STRANGE if self._plain is None else model.Via(self._plain(next_hops))
         source = found.get(pack.RTA_PREFSRC)
         return model.Device(
             nl.number(found.get(pack.RTA_OIF, b"")),
@@ -112,12 +140,13 @@ class Reader:
         value = self._value(body)
         key, metric = key_of(self._family, body)
         if value is not None:
-            self.ours[key] = value
+            if self._believed.pop(key, None) != value:
+                self.drift[key] = value
             return
-        self.foreign.setdefault(key, {})[metric] = describe(body)
-        object_id = nl.attributes(body, nl.RTMSG.size).get(pack.RTA_NH_ID)
-        if object_id is not None:
-            self.in_use.add(nl.number(object_id))
+        if body[7] in RTN_KINDS:
+            route = self.foreign.setdefault(key, {})[metric] = foreign(body)
+            if route.nexthop_id:
+                self.in_use.add(route.nexthop_id)
 
 
 def key_of(family: model.Family, body: bytes) -> tuple[model.Nlri, int]:
@@ -130,20 +159,55 @@ def key_of(family: model.Family, body: bytes) -> tuple[model.Nlri, int]:
     )
 
 
-def describe(body: bytes) -> str:
-    """A route in the words of `ip route`, without its prefix."""
+def tables(answers: list[bytes]) -> set[int]:
+    """The tables that the routes of a dump are in."""
+    return {
+        _table(data, start)
+        for data in answers
+        for kind, _, start in nl.messages_headers(data)
+        if kind == nl.RTM_NEWROUTE
+    }
+
+
+def _table(data: bytes, start: int) -> int:
+    """The table of a route; the kernel writes RTA_TABLE first."""
+    kind, number = struct.unpack_from("=HI", data, start + nl.RTMSG.size + 2)
+    return number if kind == pack.RTA_TABLE else data[start + 4]
+
+
+def table_of(body: bytes) -> int:
+    """The table of a route message."""
+    found = nl.attributes(body, nl.RTMSG.size).get(pack.RTA_TABLE)
+    return body[4] if found is None else nl.number(found)
+
+
+def foreign(body: bytes) -> model.ForeignRoute:
+    """Somebody else's route, its text in the words of `ip route`, without its prefix."""
     found = nl.attributes(body, nl.RTMSG.size)
     words = [_TYPES.get(body[7], f"type {body[7]}")]
     words.append(f"proto {_NAMES.get(body[5], body[5])}")
-    gateway = _gateway(found)
-    if gateway is not None:
-        words.append(f"via {gateway}")
-    if pack.RTA_OIF in found:
-        words.append(f"dev {_name(nl.number(found[pack.RTA_OIF]))}")
+    next_hops = _next_hops(found)
+    words += [f"via {hop.gateway}" for hop in next_hops]
+    ifindex = nl.number(found.get(pack.RTA_OIF, b""))
+    if ifindex:
+        words.append(f"dev {_name(ifindex)}")
     metric = nl.number(found.get(pack.RTA_PRIORITY, b""))
     if metric:
         words.append(f"metric {metric}")
-    return " ".join(filter(None, words))
+    return model.ForeignRoute(
+        " ".join(filter(None, words)),
+        next_hops,
+        0 if next_hops else ifindex,
+        nl.number(found.get(pack.RTA_NH_ID, b"")),
+    )
+
+
+def _next_hops(found: Mapping[int, bytes]) -> tuple[model.NextHop, ...]:
+    """The next hops that a route carries itself."""
+    gateway = _gateway(found)
+    if gateway is not None:
+        return (model.NextHop(gateway, nl.number(found.get(pack.RTA_OIF, b""))),)
+    return _multipath(found.get(pack.RTA_MULTIPATH, b""))
 
 
 def _gateway(found: Mapping[int, bytes]) -> model.Address | None:

@@ -26,18 +26,23 @@ from bgp_ipvlan.model.paths import (
     Announcement,
     BestPaths,
     Delivery,
+    Gateway,
     Path,
     Refusal,
 )
 from bgp_ipvlan.model.routes import (
+    MAIN,
+    Believed,
     Blackhole,
     Device,
     Foreign,
+    ForeignRoute,
     NextHop,
     RouteBatch,
     RouteDump,
     RouteFailure,
     RouteValue,
+    Table,
     Via,
 )
 from bgp_ipvlan.model.speakers import (
@@ -51,9 +56,11 @@ from bgp_ipvlan.model.speakers import (
 
 __all__ = [
     "GRACEFUL_SHUTDOWN",
+    "MAIN",
     "Address",
     "Advertise",
     "Announcement",
+    "Believed",
     "BestPaths",
     "BgpOptions",
     "Blackhole",
@@ -64,6 +71,8 @@ __all__ = [
     "Family",
     "Flag",
     "Foreign",
+    "ForeignRoute",
+    "Gateway",
     "Interface",
     "Link",
     "Mode",
@@ -88,6 +97,7 @@ __all__ = [
     "SpeakerConfig",
     "StartGate",
     "Subnet",
+    "Table",
     "Via",
     "nlri",
     "prefix",

@@ -25,6 +25,8 @@ class Link:
     """IFLA_LINK, or 0."""
     group: int = 0
     """IFLA_GROUP."""
+    table: int = 0
+    """The table of the VRF it is in; 0 outside any."""
     addresses: tuple[Interface, ...] = ()
     """Global and link-local addresses, in the kernel's order (primary first)."""
 

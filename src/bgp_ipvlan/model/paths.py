@@ -41,6 +41,25 @@ class Path:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class Gateway:
+    """A next hop as BGP has it, before it is looked for on our links."""
+
+    next_hop: Address
+    link_local: Address | None = None
+    """The link-local one that came beside it."""
+    neighbor: Address | None = None
+    """Whose link a link-local one is on (RFC 2545 section 3)."""
+
+    @staticmethod
+    def of(path: Path) -> Gateway:
+        """That of a path."""
+        local = path.next_hop.version == 6 and path.next_hop.is_link_local
+        if path.link_local is None and not local:
+            return Gateway(path.next_hop)
+        return Gateway(path.next_hop, path.link_local, path.neighbor)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class BestPaths:
     """The best paths of some prefixes changed: one attribute set, many prefixes (D2)."""
 

@@ -6,6 +6,11 @@ import dataclasses
 
 from bgp_ipvlan.model.addresses import Address, Family, Nlri
 
+Table = tuple[Family, int]
+"""A routing table: its family, and its number as in `ip route show table N`."""
+MAIN = 254
+"""RT_TABLE_MAIN."""
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class NextHop:
@@ -17,9 +22,12 @@ class NextHop:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Via:
-    """A route through one or more gateways (more than one is ECMP), sorted."""
+    """A route through a nexthop object of ours; where that leads is said apart (`ports.Routes.lead`).
 
-    next_hops: tuple[NextHop, ...]
+    So the route stays as it is when the way to its next hop changes.
+    """
+
+    id: int
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -42,20 +50,22 @@ RouteValue = Via | Device | Blackhole
 class RouteBatch:
     """Many prefixes that get the same route (or lose theirs): the unit of work (D2)."""
 
-    family: Family
+    table: Table
     value: RouteValue | None
     """None deletes."""
     prefixes: list[Nlri]
     replace: bool = False
     """The kernel has a route of ours under these keys: replace it. Otherwise create, and
     fail where somebody has a route with our very key (D3)."""
+    was: Via | None = None
+    """Of a deletion: the object they point at. When that goes they need no deletion."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class RouteFailure:
     """A route the kernel refused."""
 
-    family: Family
+    table: Table
     prefix: Nlri
     value: RouteValue | None
     replace: bool
@@ -64,13 +74,35 @@ class RouteFailure:
     detail: str
 
 
-Foreign = dict[Nlri, dict[int, str]]
-"""Others' routes: prefix → metric → text, such as `proto static via 192.0.2.1 dev eth1`."""
+@dataclasses.dataclass(frozen=True, slots=True)
+class ForeignRoute:
+    """A route that is somebody else's."""
+
+    text: str
+    """In the words of `ip route`, such as `proto static via 192.0.2.1 dev eth1`."""
+    next_hops: tuple[NextHop, ...] = ()
+    on_link: int = 0
+    """Index of the interface, for a route without a gateway."""
+    nexthop_id: int = 0
+    """The nexthop object it points at: when that goes the kernel deletes the route."""
+
+
+Foreign = dict[Nlri, dict[int, ForeignRoute]]
+"""Others' routes of a table: prefix → metric → route."""
+
+Believed = dict[Table, dict[Nlri, RouteValue]]
+"""What the kernel has of ours, as far as we know."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class RouteDump:
-    """What the main table holds now: our routes by value, everybody else's as text."""
+    """What the kernel's tables hold, beside what was believed."""
 
-    ours: dict[Family, dict[Nlri, RouteValue]]
-    foreign: dict[Family, Foreign]
+    drift: dict[Table, dict[Nlri, RouteValue | None]]
+    """Routes of ours that are not as believed; None is one that is not there."""
+    foreign: dict[Table, Foreign]
+    """Everybody else's."""
+    objects: dict[Via, tuple[NextHop, ...]]
+    """Our nexthop objects, and where they lead."""
+    strangers: frozenset[int] = frozenset()
+    """Ids in our range of nexthop objects that are not ours, or no longer."""

@@ -115,9 +115,17 @@ def check_local(
     network: model.Network,
     connected: Iterable[model.Prefix],
     networks: Iterable[model.Network],
-    foreign: Mapping[model.Family, model.Foreign],
+    foreign: Mapping[model.Table, model.Foreign],
+    table: int = model.MAIN,
 ) -> None:
     """Refuse what collides with this host's own interfaces, networks and routes.
+
+    Args:
+        network: what is to be created.
+        connected: subnets on the host's wires.
+        networks: our existing networks.
+        foreign: others' routes.
+        table: the routing table of the network's parent.
 
     Raises:
         errors.Refused: `connected-overlap`, `own-overlap`, `foreign-route`.
@@ -145,9 +153,9 @@ def check_local(
         # With `endpoint` the subnet gets no route of ours, and may well have one to a router.
         if not (network.announced and network.advertise.subnets):
             continue
-        texts = foreign[model.Family.of(prefix)].get(model.nlri(prefix))
-        if texts:
-            text = "; ".join(texts.values())
+        routes = foreign.get((model.Family.of(prefix), table), {}).get(model.nlri(prefix))
+        if routes:
+            text = "; ".join(route.text for route in routes.values())
             raise errors.Refused(
                 "foreign-route",
                 f"this host already has a route for {prefix} ({text}): choose another subnet, "

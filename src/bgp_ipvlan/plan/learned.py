@@ -25,11 +25,22 @@ _MARTIANS = {
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class Way:
+    """How some gateways are reached now."""
+
+    table: int
+    """The routing table that packets to their links are looked up in."""
+    next_hops: tuple[model.NextHop, ...]
+    """Sorted."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class Decision:
     """What becomes of one batch."""
 
-    value: model.RouteValue | None
-    """The route for `accepted`; None when there is none (withdrawn, or next hop unusable)."""
+    gateways: tuple[model.Gateway, ...]
+    way: Way | None
+    """For `accepted`; None when there is none (withdrawn, or next hop unusable)."""
     accepted: list[model.Nlri]
     refused: dict[model.Nlri, str]
     """Prefix → reason code; their routes, if any, go."""
@@ -153,9 +164,12 @@ class NextHops:
         links: the host's links.
         parents: names of the parents in use: preferred where two interfaces share a subnet,
             because containers can only use routes that leave by their parent.
+        table: the routing table for links outside any VRF.
     """
 
-    def __init__(self, links: Iterable[model.Link], parents: Iterable[str] = ()) -> None:
+    def __init__(
+        self, links: Iterable[model.Link], parents: Iterable[str] = (), *, table: int = model.MAIN
+    ) -> None:
         wanted = frozenset(parents)
         links = tuple(links)
         usable = [link for link in links if link.up and link.running]
@@ -164,46 +178,67 @@ class NextHops:
             (address.network, link.index) for link in usable for address in link.addresses
         )
         """Connected networks in the order they are tried; equal for equal results."""
+        self.tables = {link.index: link.table or table for link in links}
+        """The routing table that packets to a link are looked up in, by its index."""
         self.links = frozenset(index for _, index in self.networks)
         """Indexes of the links that next hops may be on."""
         self.addresses = frozenset(a.ip for link in usable for a in link.addresses)
         """The host's addresses on links that work."""
         self._own = frozenset(address.ip for link in links for address in link.addresses)
         self._cache: dict[model.Address, model.NextHop | str] = {}
+        self._ways: dict[tuple[model.Gateway, ...], Way | str] = {}
 
-    def through(self, path: model.Path) -> model.NextHop | str:
-        """The next hop of a path, or a reason code.
+    def way(self, gateways: tuple[model.Gateway, ...]) -> Way | str:
+        """How some gateways are reached, or the reason code why none of them is.
+
+        With several (ECMP) those that can be reached are taken, as far as they are in one table.
+        """
+        found = self._ways.get(gateways)
+        if found is None:
+            found = self._ways[gateways] = self._way(list(map(self.through, gateways)))
+        return found
+
+    def _way(self, resolved: list[model.NextHop | str]) -> Way | str:
+        usable = [hop for hop in resolved if isinstance(hop, model.NextHop)]
+        if not usable:
+            return next(hop for hop in resolved if isinstance(hop, str))
+        table = self.tables[usable[0].ifindex]
+        same = {hop for hop in usable if self.tables[hop.ifindex] == table}
+        return Way(table, tuple(sorted(same, key=lambda hop: (int(hop.gateway), hop.ifindex))))
+
+    def through(self, gateway: model.Gateway) -> model.NextHop | str:
+        """The next hop for a gateway, or a reason code.
 
         A link-local one is on the link that the neighbour is on (RFC 2545 section 3). It counts
         where there is no other, or where the other is on no subnet of ours.
         """
         found: model.NextHop | str = "nexthop-offlink"
-        local = path.link_local
-        if _link_local(path.next_hop):
-            local = path.next_hop
+        local = gateway.link_local
+        if gateway.next_hop.version == 6 and gateway.next_hop.is_link_local:
+            local = gateway.next_hop
         else:
-            found = self.resolve(path.next_hop)
-        if found != "nexthop-offlink" or local is None:
+            found = self.resolve(gateway.next_hop)
+        if found != "nexthop-offlink" or local is None or gateway.neighbor is None:
             return found
         if local in self._own:
             return "nexthop-own"
-        near = self.resolve(path.neighbor)
+        near = self.resolve(gateway.neighbor)
         return model.NextHop(local, near.ifindex) if isinstance(near, model.NextHop) else found
 
-    def resolve(self, gateway: model.Address) -> model.NextHop | str:
-        """The next hop for a gateway, or a reason code."""
-        found = self._cache.get(gateway)
+    def resolve(self, address: model.Address) -> model.NextHop | str:
+        """The next hop for an address, or a reason code."""
+        found = self._cache.get(address)
         if found is None:
-            found = self._cache[gateway] = self._resolve(gateway)
+            found = self._cache[address] = self._resolve(address)
         return found
 
-    def _resolve(self, gateway: model.Address) -> model.NextHop | str:
-        if gateway in self._own:
+    def _resolve(self, address: model.Address) -> model.NextHop | str:
+        if address in self._own:
             return "nexthop-own"
         for network, ifindex in self.networks:
             # A /32 or /128 says nothing about who else is on the wire.
-            if network.prefixlen < network.max_prefixlen and gateway in network:
-                return model.NextHop(gateway, ifindex)
+            if network.prefixlen < network.max_prefixlen and address in network:
+                return model.NextHop(address, ifindex)
         return "nexthop-offlink"
 
     def is_own(self, address: model.Address) -> bool:
@@ -211,15 +246,11 @@ class NextHops:
         return address in self._own
 
 
-def _link_local(address: model.Address) -> bool:
-    return address.version == 6 and address.is_link_local
-
-
 def decide(
     change: model.BestPaths,
     guards: Guards,
     next_hops: NextHops,
-    foreign: Mapping[model.Nlri, object],
+    foreign: Mapping[model.Table, Mapping[model.Nlri, object]],
     ours: claims.Ours,
 ) -> Decision:
     """What one batch of best paths becomes.
@@ -228,19 +259,19 @@ def decide(
     is usable the batch is refused.
     """
     if not change.paths:
-        return Decision(None, change.prefixes, {})
+        return Decision((), None, change.prefixes, {})
     claimed = ours.refusals(change, next_hops.is_own)
-    resolved = list(map(next_hops.through, change.paths))
-    usable = {hop for hop in resolved if isinstance(hop, model.NextHop)}
-    if not usable:
-        reason = next(hop for hop in resolved if isinstance(hop, str))
-        return Decision(None, [], dict.fromkeys(change.prefixes, reason) | claimed)
-    value = model.Via(tuple(sorted(usable, key=lambda hop: (int(hop.gateway), hop.ifindex))))
-    refused = guards.refusals(change.family, change.prefixes, foreign) | claimed
+    # Several neighbours may name one gateway.
+    gateways = tuple(dict.fromkeys(map(model.Gateway.of, change.paths)))
+    way = next_hops.way(gateways)
+    if isinstance(way, str):
+        return Decision(gateways, None, [], dict.fromkeys(change.prefixes, way) | claimed)
+    theirs = foreign.get((change.family, way.table), {})
+    refused = guards.refusals(change.family, change.prefixes, theirs) | claimed
     if not refused:
-        return Decision(value, change.prefixes, {})
+        return Decision(gateways, way, change.prefixes, {})
     accepted = list(itertools.filterfalse(refused.__contains__, change.prefixes))
-    return Decision(value, accepted, refused)
+    return Decision(gateways, way, accepted, refused)
 
 
 def connected(links: Iterable[model.Link], ours: Iterable[str] = ()) -> set[model.Prefix]:

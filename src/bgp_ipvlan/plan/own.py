@@ -35,6 +35,8 @@ class Own:
     """Prefixes inside which nothing is learned (D10, `own-prefix`)."""
     notes: dict[model.Prefix, str]
     """Why a subnet is not announced: a reason code."""
+    table: int = model.MAIN
+    """The routing table of `routes`: the one that packets from the parent are looked up in."""
 
 
 NOTHING = Own({}, {}, {}, (), {})
@@ -45,6 +47,8 @@ def of(
     endpoints: Iterable[model.Endpoint],
     links: Mapping[str, model.Link],
     identity: ownership.Identity,
+    *,
+    table: int = model.MAIN,
 ) -> Own:
     """Work out one network.
 
@@ -53,7 +57,9 @@ def of(
         endpoints: its endpoints.
         links: the host's links by name, as they are now.
         identity: for the communities that mark what we announce.
+        table: the routing table for links outside any VRF.
     """
+    parent = links.get(network.parent)
     joined = hosts(endpoint for endpoint in endpoints if endpoint.joined)
     subnets = [subnet.prefix for subnet in network.subnets]
     wanted: list[model.Prefix] = []
@@ -61,7 +67,7 @@ def of(
         wanted += subnets
     if stretched(network):
         wanted += joined
-    makers = _makers(network, links.get(network.parent), identity)
+    makers = _makers(network, parent, identity)
     announcements = {}
     for prefix in wanted:
         make = makers[model.Family.of(prefix)]
@@ -73,6 +79,7 @@ def of(
         _claims(network, joined),
         closed(network),
         dict(_notes(network, makers)),
+        parent.table or table if parent else table,
     )
 
 

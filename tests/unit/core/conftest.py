@@ -18,6 +18,8 @@ from tests.fakes import links as links_
 from tests.fakes import routes as routes_
 
 V4 = model.Family.IPV4
+MAIN = V4, model.MAIN
+STATIC = model.ForeignRoute("proto static")
 NET, NET2, END = "a" * 64, "b" * 64, "e" * 64
 ETH1 = model.Link(
     index=3,
@@ -28,7 +30,7 @@ ETH1 = model.Link(
 )
 PEER = ipaddress.ip_address("192.0.2.2")
 PATH = model.Path(neighbor=PEER, next_hop=PEER)
-VIA = model.Via((model.NextHop(PEER, 3),))
+VIA = routes_.Hops((model.NextHop(PEER, 3),))
 OTHER = ipaddress.ip_network("10.1.2.0/24")
 OWN = ipaddress.ip_network("10.1.1.0/24")
 SHIM = ownership.link_name(NET)
@@ -47,7 +49,7 @@ class JournalEngine(engine_.FakeEngine):
     def __init__(self, events: reconcile.Reconciler, routes: routes_.FakeRoutes) -> None:
         super().__init__(events)
         self._routes = routes
-        self.journal: list[tuple[str, model.Prefix, model.RouteValue | None]] = []
+        self.journal: list[tuple[str, model.Prefix, routes_.Shown | None]] = []
 
     def announce(self, announcements: Iterable[model.Announcement]) -> None:
         """Note, and do."""
@@ -76,7 +78,7 @@ class World:
             local_as=64512, host_interface="eth1", router_id=ipaddress.IPv4Address("192.0.2.1")
         )
         self.core = reconcile.Reconciler(settings, state, links=self.links, routes=self.routes)
-        self.routes.on_failure = self.core.route_failed
+        self.routes.on_failures = self.core.routes_failed
         self.engine = JournalEngine(self.core, self.routes)
         self._running = 0
         self._track("_audit")

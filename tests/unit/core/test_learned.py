@@ -8,7 +8,20 @@ import ipaddress
 import pytest
 
 from bgp_ipvlan import intake, model
-from tests.unit.core.conftest import NET, OTHER, OWN, PATH, PEER, V4, VIA, World, net
+from tests.fakes import routes as routes_
+from tests.unit.core.conftest import (
+    MAIN,
+    NET,
+    OTHER,
+    OWN,
+    PATH,
+    PEER,
+    STATIC,
+    V4,
+    VIA,
+    World,
+    net,
+)
 
 
 async def test_learned_routes_come_change_and_go(world: World) -> None:
@@ -19,7 +32,7 @@ async def test_learned_routes_come_change_and_go(world: World) -> None:
     third = ipaddress.ip_address("192.0.2.3")
     world.learn(OTHER, paths=(PATH, dataclasses.replace(PATH, next_hop=third)))
     assert world.routes.table() == {
-        OTHER: model.Via((model.NextHop(PEER, 3), model.NextHop(third, 3)))
+        OTHER: routes_.Hops((model.NextHop(PEER, 3), model.NextHop(third, 3)))
     }
     world.learn(OTHER, paths=())
     assert world.routes.table() == {}
@@ -52,13 +65,13 @@ async def test_a_foreign_route_wins_while_it_is_there(world: World) -> None:
     await world.start()
     world.learn(OTHER)
     key = model.nlri(OTHER)
-    world.core.foreign_route(V4, key, metric=0, text="proto static")
-    world.core.foreign_route(V4, key, metric=5, text="proto static metric 5")
+    world.core.foreign_route(MAIN, key, 0, STATIC)
+    world.core.foreign_route(MAIN, key, 5, STATIC)
     assert world.routes.table() == {}
     assert world.reason(OTHER) == "foreign-route"
-    world.core.foreign_route(V4, key, metric=0, text=None)
+    world.core.foreign_route(MAIN, key, 0, None)
     assert world.routes.table() == {}
-    world.core.foreign_route(V4, key, metric=5, text=None)
+    world.core.foreign_route(MAIN, key, 5, None)
     assert world.routes.table() == {OTHER: VIA}
     assert world.reason(OTHER) is None
 
@@ -83,11 +96,11 @@ async def test_news_of_a_foreign_route_during_an_audit(world: World) -> None:
 
     def comes() -> None:
         world.routes.put_foreign(OTHER)
-        world.core.foreign_route(V4, key, metric=0, text="proto static")
+        world.core.foreign_route(MAIN, key, 0, STATIC)
 
     def goes() -> None:
         world.routes.drop_foreign(OTHER)
-        world.core.foreign_route(V4, key, metric=0, text=None)
+        world.core.foreign_route(MAIN, key, 0, None)
 
     world.routes.during_dump = comes
     await world.core._audit(full=False)

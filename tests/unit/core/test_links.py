@@ -9,6 +9,7 @@ import ipaddress
 import pytest
 
 from bgp_ipvlan import errors, model, reconcile
+from tests.fakes import routes as routes_
 from tests.unit.core.conftest import ETH1, OTHER, PATH, PEER, SHIM, World, end, net
 
 
@@ -141,6 +142,6 @@ async def test_ipv4_through_an_ipv6_next_hop(world: World) -> None:
     await world.start()
     six, local = ipaddress.ip_address("2001:db8::2"), ipaddress.ip_address("fe80::2")
     world.learn(OTHER, paths=(dataclasses.replace(PATH, next_hop=six),))
-    assert world.routes.table() == {OTHER: model.Via((model.NextHop(six, 3),))}
+    assert world.routes.table() == {OTHER: routes_.Hops((model.NextHop(six, 3),))}
     world.learn(OTHER, paths=(dataclasses.replace(PATH, next_hop=local),))
-    assert world.routes.table() == {OTHER: model.Via((model.NextHop(local, 3),))}
+    assert world.routes.table() == {OTHER: routes_.Hops((model.NextHop(local, 3),))}

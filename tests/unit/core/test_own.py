@@ -10,12 +10,14 @@ import pytest
 from bgp_ipvlan import errors, model
 from tests.unit.core.conftest import (
     ETH1,
+    MAIN,
     NET,
     NET2,
     OTHER,
     OWN,
     PATH,
     SHIM,
+    STATIC,
     V4,
     World,
     end,
@@ -113,7 +115,7 @@ async def test_check_create_sees_everything(world: World) -> None:
     await world.create(net())
     world.learn(OTHER)
     static = ipaddress.ip_network("10.1.3.0/24")
-    world.core.foreign_route(V4, model.nlri(static), metric=0, text="proto static dev eth1")
+    world.core.foreign_route(MAIN, model.nlri(static), 0, STATIC)
     marked = dataclasses.replace(PATH, large_communities=((64999, 179, 17900),))
     world.learn(ipaddress.ip_network("10.2.0.0/16"), paths=(marked,))
     world.learn(ipaddress.ip_network("10.3.0.0/16"))

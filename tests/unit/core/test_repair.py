@@ -7,7 +7,7 @@ import ipaddress
 import pytest
 
 from bgp_ipvlan import model, ownership, reconcile
-from tests.unit.core.conftest import NET, OTHER, OWN, V4, VIA, World, net
+from tests.unit.core.conftest import MAIN, NET, OTHER, OWN, VIA, World, net
 
 
 async def test_a_refused_route_is_tried_again(
@@ -38,7 +38,7 @@ async def test_a_key_of_our_metric_that_is_taken(
     await world.state.put_network(network)
     world.core.network_changed(NET)
     await world.until(lambda: world.core.counters.failed >= 3, "tried again")
-    assert world.routes.foreign[V4][model.nlri(OWN)]
+    assert world.routes.foreign[MAIN][model.nlri(OWN)]
     warnings = [r for r in caplog.records if "refused by kernel" in r.message]
     assert [r.levelname for r in warnings].count("WARNING") == 1
     assert "reason=foreign-route" in warnings[0].message
@@ -55,10 +55,10 @@ async def test_routes_that_others_touch_are_put_back(world: World) -> None:
         value = world.routes.table()[prefix]
         key = model.nlri(prefix)
         world.routes.lose(prefix)
-        world.core.own_route_touched(V4, key, present=False)
+        world.core.own_route_touched(MAIN, key, present=False)
         assert world.routes.table()[prefix] == value
         world.routes.put(prefix, model.Device(1))
-        world.core.own_route_touched(V4, key, present=True)
+        world.core.own_route_touched(MAIN, key, present=True)
         assert world.routes.table()[prefix] == value
         repaired = world.core.counters.repaired
         world.routes.lose(prefix)

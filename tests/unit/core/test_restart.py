@@ -6,7 +6,7 @@ import ipaddress
 from pathlib import Path
 
 from bgp_ipvlan import model
-from tests.unit.core.conftest import ETH1, NET, OTHER, OWN, SHIM, V4, VIA, World, again, end, net
+from tests.unit.core.conftest import ETH1, NET, OTHER, OWN, SHIM, VIA, World, again, end, net
 
 
 async def test_a_restart_writes_nothing(world: World, tmp_path: Path) -> None:
@@ -71,7 +71,7 @@ async def test_after_a_reboot(world: World, tmp_path: Path) -> None:
     world.links.on_change = lambda _lost: None
     world.links.remove("eth1")
     world.links.links["eth1"] = ETH1
-    world.routes.ours[V4].clear()
+    world.routes.ours.clear()
     world = await again(world, tmp_path)
     try:
         assert await world.start("another boot") is False

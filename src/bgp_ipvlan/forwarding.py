@@ -1,0 +1,241 @@
+"""What this host forwards by: the routes we want, their nexthop objects, and the kernel's.
+
+Everything that wants a route comes here, and everything the kernel says of routes. The books
+are `delta`'s, the objects `gateways`'; what they say has to be done is written here.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+
+from bgp_ipvlan import delta, model, ports
+from bgp_ipvlan.gateways import Gateways, Resolve, Way
+
+
+class Forwarding:
+    """See the module.
+
+    Args:
+        routes: the kernel's routes; started.
+    """
+
+    def __init__(self, routes: ports.Routes) -> None:
+        self._routes = routes
+        self._gateways = Gateways(objects=routes.nexthop_objects)
+        self.books: dict[model.Table, delta.RouteBook] = {}
+        self.foreign: dict[model.Table, model.Foreign] = {}
+        """Others' routes in the tables that we use."""
+        self._shared: Counter[int] = Counter()
+        """How many routes of others point at a nexthop object of ours."""
+
+    # --- wanting ---------------------------------------------------------------------------
+
+    def book(self, table: model.Table) -> delta.RouteBook:
+        """The book of a table."""
+        found = self.books.get(table)
+        if found is None:
+            found = self.books[table] = delta.RouteBook(table)
+            self.foreign.setdefault(table, {})
+        return found
+
+    def want(
+        self, table: model.Table, value: model.RouteValue, prefixes: list[model.Nlri]
+    ) -> delta.Batches:
+        """Want a route for some prefixes, in this table and no other.
+
+        Returns:
+            What is written to have it so.
+        """
+        book = self.book(table)
+        elsewhere = self._drop(table[0], prefixes, but=book)
+        batches = book.want(value, prefixes)
+        self._routes.write(batches)
+        return elsewhere + batches
+
+    def through(
+        self,
+        family: model.Family,
+        gateways: tuple[model.Gateway, ...],
+        way: Way,
+        prefixes: list[model.Nlri],
+    ) -> delta.Batches:
+        """Want routes through some gateways.
+
+        Args:
+            family: of the prefixes.
+            gateways: of the best paths.
+            way: how they are reached now.
+            prefixes: whose routes they shall be.
+        """
+        if not prefixes:
+            return []
+        entry, news = self._gateways.find(gateways, way)
+        if news:
+            self._routes.lead(entry.via, way.next_hops)
+        return self.want((family, way.table), entry.via, prefixes)
+
+    def drop(self, family: model.Family, prefixes: list[model.Nlri]) -> delta.Batches:
+        """Want no route for some prefixes any more."""
+        return self._drop(family, prefixes)
+
+    def _drop(
+        self,
+        family: model.Family,
+        prefixes: list[model.Nlri],
+        *,
+        but: delta.RouteBook | None = None,
+    ) -> delta.Batches:
+        batches = []
+        for table, book in self.books.items():
+            if table[0] is family and book is not but:
+                batches += book.want(None, prefixes)
+        self._write(batches)
+        return batches
+
+    def _write(self, batches: delta.Batches) -> None:
+        """Write; an object that lost its last route goes first, and its routes with it (D2)."""
+        self._routes.write(batches)
+        for batch in batches:
+            if batch.was is not None and not self.books[batch.table].uses(batch.was):
+                self._retire(batch.was)
+
+    def _retire(self, via: model.Via, *, keep: bool = False) -> None:
+        """An object has no routes, or leads nowhere: it goes, and what still points at it."""
+        self._gateways.forget(via)
+        for book in self.books.values():
+            book.gone(via)
+        # With the object the kernel would delete other people's routes through it.
+        self._routes.retire(via, keep=keep or self._shared[via.id] > 0)
+
+    def wanted(self, family: model.Family) -> list[model.Nlri]:
+        """Every prefix that has a route, or should."""
+        return [
+            key for table, book in self.books.items() if table[0] is family for key in book.wanted
+        ]
+
+    def next_hops(self, via: model.Via) -> tuple[model.NextHop, ...]:
+        """Where a route through an object leads now."""
+        return self._gateways.next_hops(via)
+
+    # --- the ways change -------------------------------------------------------------------------
+
+    def refresh(self, resolve: Resolve) -> None:
+        """Links or addresses changed: lead each object where it has to lead now.
+
+        One message for each object that is concerned. The routes of those that lead nowhere go
+        with it; their prefixes have to be decided anew.
+        """
+        moved, ended = self._gateways.refresh(resolve)
+        for entry in moved:
+            self._routes.lead(entry.via, entry.way.next_hops)
+        for entry in ended:
+            self._retire(entry.via)
+
+    # --- what the kernel says ------------------------------------------------------------------
+
+    def failed(self, failure: model.RouteFailure) -> bool:
+        """The kernel refused a route.
+
+        Returns:
+            Whether that was known already, or no longer matters.
+        """
+        return self.book(failure.table).failed(failure)
+
+    def retry(self) -> bool:
+        """Try again what was refused; whether there was any."""
+        batches = [batch for book in self.books.values() for batch in book.retry()]
+        self._write(batches)
+        return bool(batches)
+
+    def touched(self, table: model.Table, prefix: model.Nlri, *, present: bool) -> bool:
+        """Somebody changed (`present`) or deleted a route of ours.
+
+        Returns:
+            Whether there was something to repair, which is being done.
+        """
+        book = self.books.get(table)
+        batches = book.lost([prefix], present=present) if book is not None else []
+        self._write(batches)
+        return bool(batches)
+
+    def foreign_route(
+        self, table: model.Table, prefix: model.Nlri, metric: int, route: model.ForeignRoute | None
+    ) -> bool:
+        """Somebody else's route came, changed, or (None) went.
+
+        Returns:
+            Whether the prefix has others' routes now and had none, or the reverse.
+        """
+        routes = self.foreign.get(table)
+        if routes is None:
+            return False
+        mine = routes.get(prefix, {})
+        old = mine.pop(metric, None)
+        if old is not None and old.nexthop_id:
+            self._shared[old.nexthop_id] -= 1
+        if route is not None:
+            if route.nexthop_id:
+                self._shared[route.nexthop_id] += 1
+            mine[metric] = route
+        before = prefix in routes
+        if mine:
+            routes[prefix] = mine
+        elif before:
+            del routes[prefix]
+        return before is not bool(mine)
+
+    def sweep(self) -> int:
+        """All is known: what nobody wants goes, now and after each reading.
+
+        Returns:
+            How many routes that are.
+        """
+        batches = [batch for book in self.books.values() for batch in book.sweep()]
+        self._write(batches)
+        return sum(len(batch.prefixes) for batch in batches)
+
+    # --- reading back ------------------------------------------------------------------------
+
+    def use(self, tables: Iterable[int]) -> None:
+        """Keep books of these tables too, and know others' routes in them."""
+        for number in tables:
+            for family in model.Family:
+                self.book((family, number))
+
+    def take_over(self, foreign: dict[model.Table, model.Foreign]) -> None:
+        """Others' routes are these, as far as tables were read."""
+        self.foreign.update(foreign)
+        ids = (
+            route.nexthop_id
+            for routes in self.foreign.values()
+            for by_metric in routes.values()
+            for route in by_metric.values()
+        )
+        self._shared = Counter(number for number in ids if number)
+
+    def watch(self) -> model.Believed:
+        """The kernel is about to be read; what it should have."""
+        return {table: book.watch() for table, book in self.books.items()}
+
+    def observe(self, dump: model.RouteDump) -> tuple[int, bool]:
+        """The kernel was read: repair what is not as it should be.
+
+        Returns:
+            How many routes and nexthop objects that are; and whether what was learned has to
+            be decided anew, because somebody else has taken the id of an object.
+        """
+        wrong, taken = self._gateways.observe(dump.objects, dump.strangers)
+        for entry in taken:
+            self._retire(entry.via, keep=True)
+        for entry in wrong:
+            self._routes.lead(entry.via, entry.way.next_hops)
+        repaired = len(wrong)
+        for table, drift in dump.drift.items():
+            batches = self.book(table).observe(drift)
+            self._write(batches)
+            repaired += sum(len(batch.prefixes) for batch in batches)
+        for entry in self._gateways:
+            if not any(book.uses(entry.via) for book in self.books.values()):
+                self._retire(entry.via)
+        return repaired, bool(taken)
