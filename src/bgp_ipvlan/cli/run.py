@@ -128,6 +128,15 @@ def run(
             help="MTU of containers' links; by default the parent's.",
         ),
     ] = None,
+    table: Annotated[
+        int | None,
+        typer.Option(
+            envvar=ENV + "TABLE",
+            metavar="NUMBER",
+            help="The kernel's routing table for our routes, which `ip rule` has to lead to; by "
+            "default main. A parent in a VRF has that VRF's.",
+        ),
+    ] = None,
     accept: Annotated[
         list[str] | None,
         typer.Option(
@@ -182,6 +191,7 @@ def run(
         ipvlan_subnet=ipvlan_subnet,
         gateway=gateway,
         mtu=mtu,
+        table=table,
         plugin_socket=socket,
         control_socket=control,
         state_dir=state_dir,
