@@ -13,7 +13,7 @@ from typing import Any
 import rich.console
 import rich.progress
 
-from bench import cases, harness, machine, measure, table
+from bench import cases, harness, machine, measure, plot, table
 from lab import require
 
 
@@ -33,8 +33,15 @@ def main() -> None:
     _run(console, results, arguments)
     console.print(table.table(results, arguments.only, rounds=arguments.rounds))
     console.print(" · ".join(f"{name} {text}" for name, text in described.items()), style="dim")
+    whole: dict[str, Any] = {
+        "machine": described,
+        "rounds": arguments.rounds,
+        "results": [result.plain() for result in results],
+    }
     if arguments.json is not None:
-        arguments.json.write_text(_json(described, results, arguments.rounds))
+        arguments.json.write_text(json.dumps(whole, indent=2) + "\n")
+    if arguments.plot is not None:
+        plot.draw(whole, arguments.plot)
     failures = [(one.case.name, *item) for one in results for item in one.failures.items()]
     for name, contender, text in failures:
         console.print(f"{name}, {contender}: {text}", style="red", markup=False)
@@ -48,6 +55,7 @@ def _arguments() -> argparse.Namespace:
     )
     parser.add_argument("--rounds", type=int, default=5, help="of each, at least 5 for the record")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all samples there")
+    parser.add_argument("--plot", type=Path, metavar="FILE", help="draw route programming, PNG")
     parser.add_argument(
         "--only", action="append", choices=cases.CONTENDERS, help="contenders; all if none"
     )
@@ -88,15 +96,6 @@ def _run(
             if not console.is_terminal:
                 console.print(text)
             progress.advance(task)
-
-
-def _json(described: dict[str, str], results: Sequence[measure.Result], rounds: int) -> str:
-    whole: dict[str, Any] = {
-        "machine": described,
-        "rounds": rounds,
-        "results": [result.plain() for result in results],
-    }
-    return json.dumps(whole, indent=2) + "\n"
 
 
 if __name__ == "__main__":

@@ -66,17 +66,25 @@ class Result:
         return percentile(values, measure.percentile) if values else None
 
     def ratio(self, measure: Measure, contender: str) -> float | None:
-        """The contender's figure over ours: above 1, ours is the better one."""
+        """The contender's figure over ours: above 1, ours is the better one.
+
+        None if there are no samples, or ours is not above nought: that is no time to share in.
+        """
         theirs, ours = self.value(measure, contender), self.value(measure, OURS)
-        return theirs / ours if theirs is not None and ours else None
+        return theirs / ours if theirs is not None and ours is not None and ours > 0 else None
 
     def missed(self, measure: Measure) -> bool:
         """Whether ours is not below the goal, or too near to somebody else's figure."""
         ours = self.value(measure, OURS)
-        if measure.goal is not None and ours is not None and ours >= measure.goal:
+        if ours is None:
+            return False
+        if measure.goal is not None and ours >= measure.goal:
             return True
-        ratios = {name: self.ratio(measure, name) for name in measure.ratios}
-        return any(r is not None and r < measure.ratios[name] for name, r in ratios.items())
+        theirs = {name: self.value(measure, name) for name in measure.ratios}
+        return any(
+            value is not None and value < measure.ratios[name] * ours
+            for name, value in theirs.items()
+        )
 
     def plain(self) -> dict[str, Any]:
         """For JSON."""

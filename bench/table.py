@@ -43,20 +43,27 @@ def cell(result: measure.Result, one: measure.Measure, contender: str, rounds: i
     value = result.value(one, contender)
     if value is None:
         return ""
-    figure = f"{_number(value)} {one.unit}"
+    shown = figure(value, one.unit)
     if contender == measure.OURS:
-        return f"[bold red]{figure}[/]" if result.missed(one) else f"[bold]{figure}[/]"
+        return f"[bold red]{shown}[/]" if result.missed(one) else f"[bold]{shown}[/]"
     ratio = result.ratio(one, contender)
     few = result.rounds[contender]
     return " ".join(
         (
-            figure,
+            shown,
             *([f"{_number(ratio, 2)}×"] if ratio is not None else ()),
             *([f"({few} of {rounds})"] if few < rounds else ()),
         )
     )
 
 
+def figure(value: float, unit: str) -> str:
+    """A figure with its unit."""
+    return f"{_number(value)} {unit}".rstrip()
+
+
 def _number(value: float, digits: int = 3) -> str:
     """So many digits, or all of those before the point."""
-    return f"{value:.0f}" if value >= 10 ** (digits - 1) else f"{value:#.{digits}g}"
+    if not value:
+        return "0"
+    return f"{value:.0f}" if abs(value) >= 10 ** (digits - 1) else f"{value:#.{digits}g}"

@@ -24,19 +24,22 @@ def once_many(contender: str) -> measure.Samples:
     return {"time": [done.last - done.first], "memory": [done.memory / 1e6]}
 
 
-def _case(name: str, version: int, title: str, goals: dict[str, float]) -> measure.Case:
+def _case(name: str, version: int, length: str, goals: dict[str, float]) -> measure.Case:
     return measure.Case(
         name=name,
         contenders=tuple(installers.ALL),
         measures=(
             measure.Measure(
-                title=f"first UPDATE → last route in the FIB, 100,000 {title}",
+                title=f"first UPDATE → last route in the FIB, 100,000 {length}",
                 samples="time",
                 unit="s",
                 ratios=goals,
             ),
             measure.Measure(
-                title="session lost → gone from the FIB", samples="gone", unit="ms", goal=100
+                title=f"session lost → gone from the FIB, 100,000 {length}",
+                samples="gone",
+                unit="ms",
+                goal=100,
             ),
         ),
         once=functools.partial(once, version=version),

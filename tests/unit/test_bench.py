@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import dataclasses
 import ipaddress
@@ -15,7 +16,7 @@ import hypothesis
 import pytest
 from hypothesis import strategies as st
 
-from bench import harness, measure, netlink, samples, table, wire, witness
+from bench import harness, measure, netlink, plot, samples, table, wire, witness
 from bench.cases import parse
 from bgp_ipvlan import model
 from lab import namespace
@@ -152,6 +153,16 @@ def test_ratio_and_goal() -> None:
     assert result.missed(TIME)
 
 
+def test_what_came_early_has_no_ratio() -> None:
+    """Ours may be below nought where the clock starts late: better than any ratio, and no miss."""
+    result = measure.Result(case(lambda _: {}, measure.OURS, "BIRD"))
+    result.add(measure.OURS, {"time": [-0.1]})
+    result.add("BIRD", {"time": [0.2]})
+    assert result.ratio(TIME, "BIRD") is None
+    assert not result.missed(dataclasses.replace(TIME, ratios={"BIRD": 1.0}))
+    assert table.cell(result, TIME, "BIRD", 1) == "0.200 s"
+
+
 def test_json_has_the_samples() -> None:
     """Whoever doubts a figure finds all its samples."""
     result = measure.Result(case(lambda _: {}, measure.OURS))
@@ -187,6 +198,37 @@ def test_goal_as_shown() -> None:
     both = dataclasses.replace(TIME, ratios={"BIRD": 2.5, "raw": 0.85})
     assert table.goal(both) == "< 1 s, BIRD 2.5×, raw 0.85×"
     assert table.goal(dataclasses.replace(TIME, goal=None)) == ""
+
+
+def row(title: str, **values: float) -> dict[str, object]:
+    """A measure of the JSON."""
+    contenders = {n: {"value": v, "samples": [v, v + 1], "rounds": 2} for n, v in values.items()}
+    shape = {"unit": "s", "percentile": 50.0, "goal": None, "ratios": {}}
+    return {"title": title, "contenders": contenders, **shape}
+
+
+def test_plot_of_what_was_measured(tmp_path: Path) -> None:
+    """A run is drawn, whichever cases it had; a case that nobody did is left out."""
+    both = {measure.OURS: 1.0, "BIRD": 2.0}
+    whole = {"machine": collections.defaultdict(str), "rounds": 2}
+    for number, results in enumerate(
+        (
+            [{"case": "routes", "measures": [row("time", **both), row("nothing")]}],
+            [{"case": "join", "measures": [row("quiet", **both), row("bursts", **both)]}],
+            [],
+        )
+    ):
+        file = tmp_path / f"{number}.png"
+        plot.draw({**whole, "results": results}, file)
+        assert file.read_bytes().startswith(b"\x89PNG")
+
+
+def test_limits_drawn() -> None:
+    """Of several ratios the hardest is drawn; else the goal; else nothing."""
+    one = row("time", **{measure.OURS: 1.0, "BIRD": 4.0, "raw": 0.85})
+    assert plot.limits(one) == []
+    assert plot.limits({**one, "goal": 3.0}) == [3.0]
+    assert plot.limits({**one, "ratios": {"BIRD": 2.0, "raw": 0.85, "FRR": 9.0}}) == [1.0]
 
 
 def test_sample_times() -> None:
