@@ -1,8 +1,9 @@
 """The books of one table's routes: what is wanted, what is there, and what to do about it.
 
 Pure. The invariants:
-- `actual` is what the kernel has or is about to have: what `want`, `lost`, `retry`,
-  `observe` and `sweep` return must be written, in order, or reported with `failed`.
+- What the kernel has, or is about to have, is what is wanted, but for `_other`. What `want`,
+  `lost`, `retry`, `observe` and `sweep` return must be written, in order, or reported with
+  `failed`.
 - Only differences are ever returned: the cost of a change is the size of the change.
 - A route that was there before us and is not wanted stays until `sweep` (D4).
 Values are interned, so that a hundred thousand routes of one next hop are compared by
@@ -33,17 +34,23 @@ class RouteBook:
     def __init__(self, table: model.Table) -> None:
         self.table = table
         self.wanted: dict[model.Nlri, model.RouteValue] = {}
-        self.actual: dict[model.Nlri, model.RouteValue] = {}
         self.failing: set[model.Nlri] = set()
         """Routes the kernel refused to set or delete, until the next try."""
+        self._other: dict[model.Nlri, model.RouteValue | None] = {}
+        """What the kernel has where that is not what is wanted; None is nothing."""
         self._users: Counter[model.RouteValue] = Counter()
-        """How many routes in `actual` have a value."""
+        """How many routes there are with a value."""
         self._gone: set[model.RouteValue] = set()
         """Values whose routes the kernel has deleted, with the object they pointed at."""
         self._told: set[model.Nlri] = set()
         self._values: dict[model.RouteValue, model.RouteValue] = {}
         self._touched: set[model.Nlri] | None = None
         self._swept = False
+
+    def actual(self, prefix: model.Nlri) -> model.RouteValue | None:
+        """What the kernel has, or is about to have."""
+        value = self._other[prefix] if prefix in self._other else self.wanted.get(prefix)
+        return None if value in self._gone else value
 
     def uses(self, value: model.RouteValue) -> bool:
         """Whether the kernel has routes with this value, or is about to, or should have."""
@@ -62,24 +69,42 @@ class RouteBook:
         if self._touched is not None:
             self._touched.update(prefixes)
         if self._told:
-            for prefix in prefixes:
-                self.failing.discard(prefix)
-                self._told.discard(prefix)
+            self.failing.difference_update(prefixes)
+            self._told.difference_update(prefixes)
+        plain = not self._gone and (not self._other or self._other.keys().isdisjoint(prefixes))
         if value is None:
-            wanted = self.wanted
+            pop = self.wanted.pop
+            if plain:
+                return self._delete([(prefix, pop(prefix, None)) for prefix in prefixes])
+            there = self._take(prefixes)
             for prefix in prefixes:
-                wanted.pop(prefix, None)
-            return self._drop(prefixes)
+                pop(prefix, None)
+            return self._delete(there)
         value = self._values.setdefault(value, value)
+        if plain and self.wanted.keys().isdisjoint(prefixes):
+            batches = self._create(value, prefixes)
+        else:
+            batches = self._set(value, self._take(prefixes))
         self.wanted.update(dict.fromkeys(prefixes, value))
-        return self._set(value, prefixes)
+        return batches
 
-    def _drop(self, prefixes: Iterable[model.Nlri]) -> Batches:
-        """Delete what is there."""
-        pop = self.actual.pop
-        groups: dict[int, tuple[model.RouteValue, list[model.Nlri]]] = {}
+    def _take(
+        self, prefixes: Iterable[model.Nlri]
+    ) -> list[tuple[model.Nlri, model.RouteValue | None]]:
+        """What the kernel has of some prefixes, which `_other` does not tell any more."""
+        other, wanted, gone = self._other, self.wanted, self._gone
+        there = []
         for prefix in prefixes:
-            value = pop(prefix, None)
+            value = other.pop(prefix) if prefix in other else wanted.get(prefix)
+            if gone and value in gone and value is not None:
+                self._users[value] -= 1
+                value = None
+            there.append((prefix, value))
+        return there
+
+    def _delete(self, there: list[tuple[model.Nlri, model.RouteValue | None]]) -> Batches:
+        groups: dict[int, tuple[model.RouteValue, list[model.Nlri]]] = {}
+        for prefix, value in there:
             if value is not None:
                 # By identity: hashing a value costs more than all the rest here.
                 group = groups.get(id(value))
@@ -89,38 +114,33 @@ class RouteBook:
         batches = []
         for value, keys in groups.values():
             self._users[value] -= len(keys)
-            if value not in self._gone:
-                was = value if isinstance(value, model.Via) else None
-                batches.append(model.RouteBatch(self.table, None, keys, was=was))
+            was = value if isinstance(value, model.Via) else None
+            batches.append(model.RouteBatch(self.table, None, keys, was=was))
         return batches
 
-    def _set(self, value: model.RouteValue, prefixes: list[model.Nlri]) -> Batches:
+    def _create(self, value: model.RouteValue, prefixes: list[model.Nlri]) -> Batches:
+        self._users[value] += len(prefixes)
+        return [model.RouteBatch(self.table, value, prefixes)]
+
+    def _set(
+        self,
+        value: model.RouteValue,
+        there: list[tuple[model.Nlri, model.RouteValue | None]],
+    ) -> Batches:
         """Make or replace what is not as it should be."""
-        actual = self.actual
-        if self._gone:
-            self._bury(prefixes)
-        new = [prefix for prefix in prefixes if prefix not in actual]
         batches = []
-        if len(new) < len(prefixes):
-            old = [prefix for prefix in prefixes if actual.get(prefix, value) is not value]
-            if old:
-                batches.append(model.RouteBatch(self.table, value, old, replace=True))
-                self._less([actual[prefix] for prefix in old])
-                self._users[value] += len(old)
-                actual.update(dict.fromkeys(old, value))
-        if new:
-            batches.append(model.RouteBatch(self.table, value, new))
-            self._users[value] += len(new)
-            actual.update(dict.fromkeys(new, value))
-        return batches
+        old = [(prefix, one) for prefix, one in there if one is not value and one is not None]
+        if old:
+            keys = [prefix for prefix, _ in old]
+            batches.append(model.RouteBatch(self.table, value, keys, replace=True))
+            found = {id(one): one for _, one in old}
+            for key, number in Counter(id(one) for _, one in old).items():
+                self._users[found[key]] -= number
+            self._users[value] += len(old)
+        new = [prefix for prefix, one in there if one is None]
+        return batches + self._create(value, new) if new else batches
 
-    def _less(self, values: list[model.RouteValue]) -> None:
-        """These routes have other values from now on, or none."""
-        found = dict(zip(map(id, values), values, strict=True))
-        for key, number in Counter(map(id, values)).items():
-            self._users[found[key]] -= number
-
-    # --- values that have gone -------------------------------------------------------------
+    # --- what the kernel says ----------------------------------------------------------------
 
     def gone(self, value: model.RouteValue) -> None:
         """The kernel deletes, or has deleted, all routes with this value: at no cost per route.
@@ -129,13 +149,6 @@ class RouteBook:
         """
         self._gone.add(value)
 
-    def _bury(self, prefixes: Iterable[model.Nlri]) -> None:
-        """Take routes whose value has gone out of `actual`."""
-        dead = [prefix for prefix in prefixes if self.actual.get(prefix) in self._gone]
-        self._less([self.actual.pop(prefix) for prefix in dead])
-
-    # --- what the kernel says ----------------------------------------------------------------
-
     def failed(self, failure: model.RouteFailure) -> bool:
         """The kernel refused one route; it is tried again by `retry`.
 
@@ -143,13 +156,11 @@ class RouteBook:
             Whether that was known already, or no longer matters.
         """
         prefix = failure.prefix
-        if self.actual.get(prefix) != failure.value:
+        if self.actual(prefix) != failure.value:
             # It comes late: another write for this prefix is on its way, and answered after it.
             return True
-        self._forget(prefix)
-        if failure.replace or failure.value is None:
-            # What was to be replaced or deleted is still there.
-            self._have(prefix, _SOME)
+        # What was to be replaced or deleted is still there.
+        self._have(prefix, _SOME if failure.replace or failure.value is None else None)
         self.failing.add(prefix)
         known = prefix in self._told
         self._told.add(prefix)
@@ -166,36 +177,35 @@ class RouteBook:
         Returns:
             What to write to put them back, or away.
         """
-        changed = [p for p in prefixes if p in self.wanted or p in self.actual or present]
+        changed = list(prefixes)
         if self._touched is not None:
             self._touched.update(changed)
         for prefix in changed:
-            self._forget(prefix)
-            if present:
-                self._have(prefix, _SOME)
+            self._have(prefix, _SOME if present else None)
         return self._repair((p for p in changed if p not in self.failing), delete=self._swept)
 
-    def _forget(self, prefix: model.Nlri) -> None:
-        value = self.actual.pop(prefix, None)
+    def _have(self, prefix: model.Nlri, value: model.RouteValue | None) -> None:
+        """The kernel has this, whatever we thought."""
+        [(_, old)] = self._take([prefix])
+        if old is not None:
+            self._users[old] -= 1
         if value is not None:
-            self._users[value] -= 1
-
-    def _have(self, prefix: model.Nlri, value: model.RouteValue) -> None:
-        value = self._values.setdefault(value, value)
-        self.actual[prefix] = value
-        self._users[value] += 1
+            value = self._values.setdefault(value, value)
+            self._users[value] += 1
+        if value is not self.wanted.get(prefix):
+            self._other[prefix] = value
 
     def _repair(self, prefixes: Iterable[model.Nlri], *, delete: bool) -> Batches:
-        """Bring routes to what is wanted of them, if that can be now; `delete` what nobody wants."""
+        """Bring routes to what is wanted of them, if that can be; `delete` what nobody wants."""
         groups: dict[model.RouteValue | None, list[model.Nlri]] = defaultdict(list)
         for prefix in prefixes:
             groups[self.wanted.get(prefix)].append(prefix)
         batches: Batches = []
         for value, keys in groups.items():
             if value is not None and value not in self._gone:
-                batches += self._set(value, keys)
+                batches += self._set(value, self._take(keys))
             elif value is None and delete:
-                batches += self._drop(keys)
+                batches += self._delete(self._take(keys))
         return batches
 
     # --- reading back --------------------------------------------------------------------------
@@ -207,9 +217,15 @@ class RouteBook:
             What it should have.
         """
         self._touched = set()
+        believed = self.wanted.copy()
+        for prefix, value in self._other.items():
+            if value is None:
+                del believed[prefix]
+            else:
+                believed[prefix] = value
         if any(self._users[value] for value in self._gone):
-            self._bury(list(self.actual))
-        return self.actual.copy()
+            believed = {p: value for p, value in believed.items() if value not in self._gone}
+        return believed
 
     def observe(self, drift: Mapping[model.Nlri, model.RouteValue | None]) -> Batches:
         """The kernel was read: take what it has for true.
@@ -226,18 +242,15 @@ class RouteBook:
         touched, self._touched = self._touched or set(), None
         found = [prefix for prefix in drift if prefix not in touched]
         for prefix in found:
-            self._forget(prefix)
-            value = drift[prefix]
-            if value is not None:
-                self._have(prefix, value)
+            self._have(prefix, drift[prefix])
         # Refused because a route of ours that we did not know of was there: no longer.
-        self.failing.difference_update(p for p in found if p in self.actual)
-        self._told = {p for p in self._told if self.actual.get(p) is not self.wanted.get(p, self)}
-        self._gone = {value for value in self._gone if self._users[value]}
+        self.failing.difference_update(p for p in found if drift[p] is not None)
+        self._told = {p for p in self._told if self.actual(p) is not self.wanted.get(p, self)}
+        self._gone = {value for value in self._gone if self._users[value] > 0}
         self._users = +self._users
         return self._repair((p for p in found if p not in self.failing), delete=self._swept)
 
     def sweep(self) -> Batches:
         """All is known: delete what is there and not wanted, now and after each reading."""
         self._swept = True
-        return self._drop([prefix for prefix in self.actual if prefix not in self.wanted])
+        return self._delete(self._take([p for p in self._other if p not in self.wanted]))

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import bgp_ipvlan
+from bgp_ipvlan import arp as arp_
 from bgp_ipvlan import errors, model, operations, ports, reconcile
 from bgp_ipvlan import state as state_
 
@@ -65,16 +66,27 @@ class Status:
             },
             "counters": {
                 "audits": self._reconciler.counters.audits,
-                "repaired": self._reconciler.counters.repaired,
+                "repaired": self._reconciler.counters.repaired + self._reconciler.arp.repaired,
                 "failed": self._reconciler.counters.failed,
                 "overflows": self._reconciler.counters.overflows,
             },
+            "arp_filter": self._arp_filter(),
             "warnings": list(self._warnings()),
+        }
+
+    def _arp_filter(self) -> Json:
+        """Where ARP for addresses of ours is dropped, and for how many of them."""
+        arp = self._reconciler.arp
+        return {
+            "interfaces": list(arp.kept.interfaces),
+            "addresses": sum(last - first + 1 for first, last in arp.kept.ranges),
+            "reason": arp.trouble.reason if arp.trouble else None,
         }
 
     def _warnings(self) -> Iterator[str]:
         """What a person should look at, each with its reason code."""
         yield from self._speaker_warnings()
+        yield from self._arp_warnings()
         for network in self._state.networks.values():
             own = self._reconciler.own.get(network.id)
             for prefix, reason in own.notes.items() if own else ():
@@ -95,6 +107,13 @@ class Status:
                     f"{model.prefix(family, key)} is announced by this host and by {where} "
                     f"[duplicate-prefix]"
                 )
+
+    def _arp_warnings(self) -> Iterator[str]:
+        arp = self._reconciler.arp
+        if arp.trouble is not None:
+            yield f"{arp.trouble} [{arp.trouble.reason}]"
+        for parent in sorted(arp.without_default):
+            yield f"{parent} has no IPv4 default route: {arp_.REMEDY} [no-default-route]"
 
     def _speaker_warnings(self) -> Iterator[str]:
         drain = self._operations.drain.progress
@@ -180,7 +199,7 @@ class Status:
         names = self._reconciler.around.names
         for table, book in self._forwarding.books.items():
             for key, value in book.wanted.items():
-                pending = book.actual.get(key) is not value
+                pending = book.actual(key) is not value
                 yield self._route(table, key, value, names) | {"pending": pending}
 
     def _wanted_count(self) -> int:
