@@ -75,6 +75,11 @@ class Agent:
             connection.request("GET", f"/{command}")
             return json.loads(connection.getresponse().read())
 
+    def warnings(self) -> list[str]:
+        """Those of `status`, but for what the kernel of the User-mode Linux guests cannot do."""
+        found: list[str] = self.ask("status")["warnings"]
+        return [text for text in found if not text.endswith("[no-arp-filter]")]
+
     def established(self, *, count: int = 1, timeout: float = 60.0) -> None:
         """Wait until so many sessions are up and their tables complete."""
 

@@ -142,7 +142,9 @@ async def _kernel(
     routes = kernel.routes.KernelRoutes(lambda failed: core.routes_failed(failed))  # noqa: PLW0108
     await routes.start()
     stack.push_async_callback(routes.close)
-    core = reconcile.Reconciler(settings, state, links=links, routes=routes)
+    arp_filter = kernel.arp.KernelArpFilter()
+    stack.push_async_callback(arp_filter.close)
+    core = reconcile.Reconciler(settings, state, links=links, routes=routes, arp_filter=arp_filter)
     # Events before the first reading: what happens in between is seen twice, never missed.
     monitor = kernel.monitor.KernelMonitor(core, own_port=routes.port)
     await monitor.start()

@@ -16,7 +16,7 @@ from bgp_ipvlan import state as state_
 async def cleanup(
     state_dir: pathlib.Path, sockets: Iterable[pathlib.Path], *, force: bool = False
 ) -> list[str]:
-    """Remove routes, nexthop objects, links, state and sockets of ours.
+    """Remove routes, nexthop objects, the ARP filter, links, state and sockets of ours.
 
     Args:
         state_dir: the state directory; only our own files in it are removed.
@@ -36,7 +36,7 @@ async def cleanup(
         await links.start()
         try:
             await _check_containers(links, force=force)
-            lines = [await _routes(), await _links(links)]
+            lines = [await _routes(), *await _arp_filter(), await _links(links)]
         finally:
             await links.close()
         files = state_.remove(state_dir)
@@ -76,6 +76,14 @@ async def _routes() -> str:
     if failures:
         raise errors.KernelError("cleanup-failed", f"a route stayed: {failures[0].detail}")
     return f"removed {sum(map(len, dump.drift.values()))} routes"
+
+
+async def _arp_filter() -> list[str]:
+    one = kernel.arp.KernelArpFilter()
+    try:
+        return ["removed the ARP filter"] if await one.ensure((), ()) else []
+    finally:
+        await one.close()
 
 
 async def _links(links: kernel.links.KernelLinks) -> str:

@@ -31,6 +31,10 @@ LINK_GROUP = 17900
 """IFLA_GROUP of our links. It can be given when a link is made, the alias only afterwards:
 it tells whose a link is that a crash left without one."""
 ALIAS_PREFIX = "bgp-ipvlan:"
+ARP_TABLE = "bgp-ipvlan"
+"""Our nftables table of the family arp."""
+ARP_COMMENT = "bgp-ipvlan: an address of this host, which nobody there has"
+"""Comment of each rule in it: a table of that name with other rules is not ours."""
 LOCK_SOCKET = "\0bgp-ipvlan"
 """Abstract unix socket: one daemon per network namespace."""
 COMMUNITY_MARK = (179, 17900)

@@ -90,6 +90,25 @@ class Routes(Protocol):
         """Return when the queue is short enough to take more (back-pressure)."""
 
 
+class ArpFilter(Protocol):
+    """What may not be asked for by ARP on some wires; see `kernel.arp`. Raises `errors.KernelError`."""
+
+    async def ensure(self, interfaces: Iterable[str], ranges: Iterable[tuple[int, int]]) -> bool:
+        """Have exactly this filter in the kernel; it is read back first.
+
+        Args:
+            interfaces: names; none, and there is no filter.
+            ranges: first and last IPv4 address as numbers, in order, not touching each other;
+                none, and there is no filter.
+
+        Returns:
+            Whether something had to be changed.
+
+        Raises:
+            errors.KernelError: `no-arp-filter`, `foreign-table`, `no-permission`, `kernel-refused`.
+        """
+
+
 class KernelEvents(Protocol):
     """What the kernel monitor tells; called on the loop's thread."""
 

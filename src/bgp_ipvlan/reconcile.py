@@ -19,6 +19,7 @@ from typing import TypeAlias
 
 from bgp_ipvlan import (
     admission,
+    arp,
     config,
     errors,
     forwarding,
@@ -62,6 +63,7 @@ class Reconciler:
         state: networks and endpoints.
         links: the host's links.
         routes: the kernel's routes; started.
+        arp_filter: what may not be asked for.
     """
 
     def __init__(
@@ -71,6 +73,7 @@ class Reconciler:
         *,
         links: ports.Links,
         routes: ports.Routes,
+        arp_filter: ports.ArpFilter,
     ) -> None:
         self._state = state
         self._routes = routes
@@ -86,6 +89,9 @@ class Reconciler:
             state, self.around, self.forwarding, identity, decide=self._decide
         )
         self._intake = intake.Intake(self.around, self._origin, self.forwarding)
+        self.arp = arp.Keeper(
+            arp_filter, state, self.around, origin=self._origin, forwarding=self.forwarding
+        )
         self._gate = gate.Gate()
         self.counters = Counters()
         self.is_synced = False
@@ -153,6 +159,7 @@ class Reconciler:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._keep_looking())
             group.create_task(self._keep_auditing())
+            group.create_task(self.arp.run())
 
     async def _keep_looking(self) -> None:
         while True:
@@ -218,6 +225,9 @@ class Reconciler:
 
     def _decide(self, family: model.Family, prefixes: Iterable[model.Nlri]) -> None:
         self._intake.decide(family, prefixes)
+        # What is ours, or others' routes: both matter to it.
+        if family is model.Family.IPV4:
+            self.arp.look()
 
     # --- the engine's events ---------------------------------------------------
 
@@ -350,6 +360,7 @@ class Reconciler:
         self.counters.repaired += repaired
         if repaired:
             log.warning("routes repaired count=%d reason=drift", repaired)
+        self.arp.look()
         self.counters.audits += 1
 
     async def _read_routes(self, *, everywhere: bool = False) -> model.RouteDump:

@@ -81,7 +81,7 @@ def test_containers_reach_each_other(hosts: HOSTS, plugins: PLUGINS, advertise: 
     assert a.ping("10.1.9.3"), "a host and a remote container"
     assert left.ping("10.1.9.1"), "a container and its own host"
     for one in hosts:
-        assert one.ask("status")["warnings"] == []
+        assert one.warnings() == []
 
     right.remove()
     wait_route(a, "10.1.9.3", None)

@@ -19,14 +19,12 @@ import socket
 from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
-from bgp_ipvlan import errors
+from bgp_ipvlan import errors, ownership
 from bgp_ipvlan.kernel import netlink as nl
 from bgp_ipvlan.kernel import nftables as nft
 
-TABLE = "bgp-ipvlan"
-"""`nft list table arp bgp-ipvlan`."""
-_COMMENT = nft.comment("bgp-ipvlan: an address of this host, which nobody there has")
-"""On each rule: a table of that name is ours if all its rules have it (D3)."""
+_TABLE = ownership.ARP_TABLE
+_COMMENT = nft.comment(ownership.ARP_COMMENT)
 _SET = "ours"
 _OPERATION, _SENDER, _TARGET = 6, 14, 24
 """Offsets in an ARP packet for IPv4 over Ethernet (RFC 826)."""
@@ -64,10 +62,6 @@ class KernelArpFilter:
         wanted = tuple(interfaces), tuple(ranges)
         return await self._do(lambda: self._ensure(*wanted) if all(wanted) else self._remove())
 
-    async def remove(self) -> bool:
-        """Take the table away; False if there is none."""
-        return await self._do(self._remove)
-
     async def _do(self, work: Callable[[], _T]) -> _T:
         """Run on the thread; shielded, so that a cancelled caller leaves no half of it."""
         loop = asyncio.get_running_loop()
@@ -95,7 +89,7 @@ class KernelArpFilter:
                 if not _seen(sock):
                     return False
                 _check_ours(sock)
-                nft.change(sock, (nft.new_table(TABLE), nft.delete_table(TABLE)))
+                nft.change(sock, (nft.new_table(_TABLE), nft.delete_table(_TABLE)))
         except OSError as error:
             if error.errno in _MISSING:
                 return False
@@ -105,13 +99,13 @@ class KernelArpFilter:
 
 def _table(interfaces: Iterable[str], ranges: _Ranges) -> Iterator[bytes]:
     """All of it anew. To make it first is to be able to delete what may not be there."""
-    yield nft.new_table(TABLE)
-    yield nft.delete_table(TABLE)
-    yield nft.new_table(TABLE)
-    yield nft.new_set(TABLE, _SET)
-    yield from nft.new_elements(TABLE, _SET, ranges)
-    yield nft.new_chain(TABLE, "input", nft.ARP_IN)
-    yield nft.new_chain(TABLE, "output", nft.ARP_OUT)
+    yield nft.new_table(_TABLE)
+    yield nft.delete_table(_TABLE)
+    yield nft.new_table(_TABLE)
+    yield nft.new_set(_TABLE, _SET)
+    yield from nft.new_elements(_TABLE, _SET, ranges)
+    yield nft.new_chain(_TABLE, "input", nft.ARP_IN)
+    yield nft.new_chain(_TABLE, "output", nft.ARP_OUT)
     for interface in interfaces:
         claims = [
             *nft.interface_is(nft.IIFNAME, interface),
@@ -122,8 +116,8 @@ def _table(interfaces: Iterable[str], ranges: _Ranges) -> Iterator[bytes]:
             *nft.field_is(_OPERATION, _REQUEST),
             *nft.field_in(_TARGET, _SET),
         ]
-        yield nft.new_rule(TABLE, "input", claims, _COMMENT)
-        yield nft.new_rule(TABLE, "output", asks, _COMMENT)
+        yield nft.new_rule(_TABLE, "input", claims, _COMMENT)
+        yield nft.new_rule(_TABLE, "output", asks, _COMMENT)
 
 
 def _seen(sock: socket.socket) -> _Seen:
@@ -132,7 +126,7 @@ def _seen(sock: socket.socket) -> _Seen:
     Compared as it is: each thing has a handle, which no other gets, so a rule that was taken
     away and put back counts as changed.
     """
-    name = nft.of_table(TABLE)
+    name = nft.of_table(_TABLE)
     tables = [one for one in nft.read(sock, nft.GETTABLE) if one.startswith(name)]
     if not tables:
         return ()
@@ -140,7 +134,7 @@ def _seen(sock: socket.socket) -> _Seen:
     sets = nft.read(sock, nft.GETSET, name)
     rules = nft.read(sock, nft.GETRULE, name)
     try:
-        elements = nft.read(sock, nft.GETSETELEM, nft.of_set(TABLE, _SET))
+        elements = nft.read(sock, nft.GETSETELEM, nft.of_set(_TABLE, _SET))
     except FileNotFoundError:
         elements = []
     return (*tables, *chains, *sets, *rules, *elements)
@@ -152,11 +146,11 @@ def _check_ours(sock: socket.socket) -> None:
     Raises:
         errors.KernelError: `foreign-table`.
     """
-    for rule in nft.read(sock, nft.GETRULE, nft.of_table(TABLE)):
+    for rule in nft.read(sock, nft.GETRULE, nft.of_table(_TABLE)):
         if nl.attributes(rule, 0).get(nft.RULE_USERDATA) != _COMMENT:
             raise errors.KernelError(
                 "foreign-table",
-                f"nftables' table `arp {TABLE}` has rules that are not ours, and stays as it is: "
+                f"nftables' table `arp {_TABLE}` has rules that are not ours, and stays as it is: "
                 f"move them to a table of another name",
                 errno.EEXIST,
             )

@@ -13,6 +13,7 @@ import pytest
 
 from bgp_ipvlan import config, model, ownership, plan, reconcile
 from bgp_ipvlan import state as state_
+from tests.fakes import arp as arp_
 from tests.fakes import engine as engine_
 from tests.fakes import links as links_
 from tests.fakes import routes as routes_
@@ -77,7 +78,10 @@ class World:
         settings = config.Settings(
             local_as=64512, host_interface="eth1", router_id=ipaddress.IPv4Address("192.0.2.1")
         )
-        self.core = reconcile.Reconciler(settings, state, links=self.links, routes=self.routes)
+        self.arp: arp_.FakeArpFilter = before.arp if before else arp_.FakeArpFilter()
+        self.core = reconcile.Reconciler(
+            settings, state, links=self.links, routes=self.routes, arp_filter=self.arp
+        )
         self.routes.on_failures = self.core.routes_failed
         self.engine = JournalEngine(self.core, self.routes)
         self._running = 0
