@@ -19,6 +19,8 @@ from collections.abc import Iterable, Mapping
 from bgp_ipvlan import model
 
 Batches = list[model.RouteBatch]
+_There = list[model.RouteValue | None]
+"""What the kernel has, of each of some prefixes."""
 
 _SOME = model.Device(0)
 """A value that is never wanted: the kernel has a route of ours there, and we do not know which."""
@@ -75,69 +77,58 @@ class RouteBook:
         if value is None:
             pop = self.wanted.pop
             if plain:
-                return self._delete([(prefix, pop(prefix, None)) for prefix in prefixes])
+                return self._delete(prefixes, [pop(prefix, None) for prefix in prefixes])
             there = self._take(prefixes)
             for prefix in prefixes:
                 pop(prefix, None)
-            return self._delete(there)
+            return self._delete(prefixes, there)
         value = self._values.setdefault(value, value)
         if plain and self.wanted.keys().isdisjoint(prefixes):
             batches = self._create(value, prefixes)
         else:
-            batches = self._set(value, self._take(prefixes))
+            batches = self._set(value, prefixes, self._take(prefixes))
         self.wanted.update(dict.fromkeys(prefixes, value))
         return batches
 
-    def _take(
-        self, prefixes: Iterable[model.Nlri]
-    ) -> list[tuple[model.Nlri, model.RouteValue | None]]:
+    def _take(self, prefixes: Iterable[model.Nlri]) -> _There:
         """What the kernel has of some prefixes, which `_other` does not tell any more."""
         other, wanted, gone = self._other, self.wanted, self._gone
-        there = []
+        there: _There = []
         for prefix in prefixes:
             value = other.pop(prefix) if prefix in other else wanted.get(prefix)
             if gone and value in gone and value is not None:
                 self._users[value] -= 1
                 value = None
-            there.append((prefix, value))
+            there.append(value)
         return there
 
-    def _delete(self, there: list[tuple[model.Nlri, model.RouteValue | None]]) -> Batches:
-        groups: dict[int, tuple[model.RouteValue, list[model.Nlri]]] = {}
-        for prefix, value in there:
-            if value is not None:
-                # By identity: hashing a value costs more than all the rest here.
-                group = groups.get(id(value))
-                if group is None:
-                    group = groups[id(value)] = value, []
-                group[1].append(prefix)
+    def _delete(self, prefixes: list[model.Nlri], there: _There) -> Batches:
         batches = []
-        for value, keys in groups.values():
-            self._users[value] -= len(keys)
-            was = value if isinstance(value, model.Via) else None
-            batches.append(model.RouteBatch(self.table, None, keys, was=was))
+        for value, keys in _alike(prefixes, there):
+            if value is not None:
+                self._users[value] -= len(keys)
+                was = value if isinstance(value, model.Via) else None
+                batches.append(model.RouteBatch(self.table, None, keys, was=was))
         return batches
 
     def _create(self, value: model.RouteValue, prefixes: list[model.Nlri]) -> Batches:
         self._users[value] += len(prefixes)
         return [model.RouteBatch(self.table, value, prefixes)]
 
-    def _set(
-        self,
-        value: model.RouteValue,
-        there: list[tuple[model.Nlri, model.RouteValue | None]],
-    ) -> Batches:
+    def _set(self, value: model.RouteValue, prefixes: list[model.Nlri], there: _There) -> Batches:
         """Make or replace what is not as it should be."""
+        old: list[model.Nlri] = []
+        new: list[model.Nlri] = []
+        for before, keys in _alike(prefixes, there):
+            if before is None:
+                new = keys
+            elif before is not value:
+                self._users[before] -= len(keys)
+                old += keys
         batches = []
-        old = [(prefix, one) for prefix, one in there if one is not value and one is not None]
         if old:
-            keys = [prefix for prefix, _ in old]
-            batches.append(model.RouteBatch(self.table, value, keys, replace=True))
-            found = {id(one): one for _, one in old}
-            for key, number in Counter(id(one) for _, one in old).items():
-                self._users[found[key]] -= number
             self._users[value] += len(old)
-        new = [prefix for prefix, one in there if one is None]
+            batches.append(model.RouteBatch(self.table, value, old, replace=True))
         return batches + self._create(value, new) if new else batches
 
     # --- what the kernel says ----------------------------------------------------------------
@@ -186,7 +177,7 @@ class RouteBook:
 
     def _have(self, prefix: model.Nlri, value: model.RouteValue | None) -> None:
         """The kernel has this, whatever we thought."""
-        [(_, old)] = self._take([prefix])
+        [old] = self._take([prefix])
         if old is not None:
             self._users[old] -= 1
         if value is not None:
@@ -203,9 +194,9 @@ class RouteBook:
         batches: Batches = []
         for value, keys in groups.items():
             if value is not None and value not in self._gone:
-                batches += self._set(value, self._take(keys))
+                batches += self._set(value, keys, self._take(keys))
             elif value is None and delete:
-                batches += self._delete(self._take(keys))
+                batches += self._delete(keys, self._take(keys))
         return batches
 
     # --- reading back --------------------------------------------------------------------------
@@ -253,4 +244,21 @@ class RouteBook:
     def sweep(self) -> Batches:
         """All is known: delete what is there and not wanted, now and after each reading."""
         self._swept = True
-        return self._delete(self._take([p for p in self._other if p not in self.wanted]))
+        surplus = [prefix for prefix in self._other if prefix not in self.wanted]
+        return self._delete(surplus, self._take(surplus))
+
+
+def _alike(
+    prefixes: list[model.Nlri], there: _There
+) -> Iterable[tuple[model.RouteValue | None, list[model.Nlri]]]:
+    """Group prefixes by the value there is of them; in most batches that is one."""
+    if there and there.count(there[0]) == len(there):
+        return [(there[0], prefixes)]
+    groups: dict[int, tuple[model.RouteValue | None, list[model.Nlri]]] = {}
+    for prefix, value in zip(prefixes, there, strict=True):
+        # By identity: hashing a value costs more than all the rest here.
+        group = groups.get(id(value))
+        if group is None:
+            group = groups[id(value)] = value, []
+        group[1].append(prefix)
+    return groups.values()
