@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import sys
 
-from bgp_ipvlan import cli, kernel, model, ownership
+from bgp_ipvlan import daemon, kernel, model, ownership
 
 _INDEXES = itertools.count(1_000_000)
 
@@ -39,10 +39,18 @@ class WithoutLinks(kernel.links.KernelLinks):
 
 
 def main() -> None:
-    """Be that command, with these links."""
-    kernel.links.KernelLinks = WithoutLinks  # type: ignore[misc]
-    sys.argv = sys.argv[1:]
-    cli.main()
+    """Both halves of `bgp_ipvlan.daemon`: read the flags, then be the daemon, with these links."""
+    if sys.argv[1].isdigit():
+        kernel.links.KernelLinks = WithoutLinks  # type: ignore[misc]
+        daemon.main()
+    else:
+        # What the process becomes is what goes by this name.
+        daemon.__name__ = "bench.withoutlinks"
+        sys.argv = sys.argv[1:]
+        # Only now: the daemon itself does without all that it brings.
+        from bgp_ipvlan import cli
+
+        cli.main()
 
 
 if __name__ == "__main__":

@@ -79,9 +79,10 @@ class Learning:
         self.receive(opening + wire.message(wire.KEEPALIVE))
 
     @property
-    def promised(self) -> bool:
-        """Whether the neighbour promises End-of-RIB."""
-        return self._session.agreed.restart is not None
+    def kept(self) -> set[model.Family]:
+        """Families in which the neighbour promises End-of-RIB, and to keep what it has."""
+        restart = self._session.agreed.restart
+        return {family for family, kept in restart.families.items() if kept} if restart else set()
 
     def receive(self, data: bytes) -> None:
         """Octets in, best paths out."""

@@ -89,11 +89,12 @@ def test_table_of_either_version(version: int) -> None:
 
 def test_opening_with_graceful_restart() -> None:
     """Our session takes it for one that promises End-of-RIB in both families; the two then come."""
+    both = {model.Family.IPV4, model.Family.IPV6}
     for promised in (False, True):
         learning = parse.Learning(graceful_restart=promised)
         learning.receive(wire.table(0, 1, HOP) + wire.end_of_rib())
-        assert learning.promised is promised
-        assert learning.ended == {model.Family.IPV4, model.Family.IPV6}
+        assert learning.kept == (both if promised else set())
+        assert learning.ended == both
 
 
 def test_kernel_route_read_back() -> None:
