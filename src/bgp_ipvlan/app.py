@@ -144,7 +144,14 @@ async def _kernel(
     stack.push_async_callback(routes.close)
     arp_filter = kernel.arp.KernelArpFilter()
     stack.push_async_callback(arp_filter.close)
-    core = reconcile.Reconciler(settings, state, links=links, routes=routes, arp_filter=arp_filter)
+    core = reconcile.Reconciler(
+        settings,
+        state,
+        links=links,
+        routes=routes,
+        arp_filter=arp_filter,
+        conntrack=kernel.conntrack.KernelConntrack(),
+    )
     # Events before the first reading: what happens in between is seen twice, never missed.
     monitor = kernel.monitor.KernelMonitor(core, own_port=routes.port)
     await monitor.start()

@@ -109,6 +109,16 @@ class ArpFilter(Protocol):
         """
 
 
+class Conntrack(Protocol):
+    """What the kernel remembers of flows, for firewalls and NAT; see `kernel.conntrack`."""
+
+    async def forget(self, addresses: Collection[model.Address]) -> None:
+        """Delete the entries in which one of these addresses takes part, so that it starts clean.
+
+        A failure is logged and no more, and it returns within seconds, done or not.
+        """
+
+
 class KernelEvents(Protocol):
     """What the kernel monitor tells; called on the loop's thread."""
 

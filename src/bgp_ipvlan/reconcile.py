@@ -43,6 +43,8 @@ _ForeignNews: TypeAlias = tuple[model.Table, model.Nlri, int, model.ForeignRoute
 AUDIT_INTERVAL = 90.0
 """Seconds between two full read-backs of the kernel (D4)."""
 _RETRY_FIRST, _RETRY_LAST = 0.5, 60.0
+_ROUTES_GO = 2.0
+"""Seconds that routes of endpoints may take to go, behind what else is being written."""
 
 
 @dataclasses.dataclass(slots=True)
@@ -64,6 +66,7 @@ class Reconciler:
         links: the host's links.
         routes: the kernel's routes; started.
         arp_filter: what may not be asked for.
+        conntrack: what the kernel remembers of flows.
     """
 
     def __init__(
@@ -74,9 +77,11 @@ class Reconciler:
         links: ports.Links,
         routes: ports.Routes,
         arp_filter: ports.ArpFilter,
+        conntrack: ports.Conntrack,
     ) -> None:
         self._state = state
         self._routes = routes
+        self._conntrack = conntrack
         self._upkeep = upkeep.Upkeep(state, links)
         self._engine: ports.Engine | None = None
         self.around = surroundings.Surroundings(settings, state, links)
@@ -125,7 +130,7 @@ class Reconciler:
         """
         same_boot = await self._upkeep.same_boot(boot_id)
         await self.around.read()
-        await self._upkeep.sweep(at_once=True)
+        gone = await self._upkeep.sweep(at_once=True)
         if await self._upkeep.shims(self.around.links):
             await self.around.read()
         self.around.recompute()
@@ -134,6 +139,7 @@ class Reconciler:
         self.forwarding.observe(dump)
         for network_id in self._state.networks:
             self.network_changed(network_id)
+        await self.endpoints_gone(gone)
         adopted = sum(len(routes) for routes in dump.drift.values())
         log.info(
             "kernel read routes_adopted=%d networks=%d endpoints=%d",
@@ -217,6 +223,16 @@ class Reconciler:
         affected = self._origin.changed(network_id)
         if affected:
             self._intake.decide_again(tuple(affected))
+
+    async def endpoints_gone(self, endpoints: Iterable[model.Endpoint]) -> None:
+        """Endpoints and their links are gone: let whoever gets their addresses next start clean."""
+        addresses = {one.ip for endpoint in endpoints for one in endpoint.addresses}
+        if addresses:
+            # While a route still leads to them, the host itself would make entries anew.
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_ROUTES_GO):
+                    await self._routes.flush()
+            await self._conntrack.forget(addresses)
 
     async def start_gate(self, network: model.Network, endpoint: model.Endpoint) -> None:
         """Wait until neighbours know the way to an endpoint that joined; see `gate`."""
@@ -345,8 +361,10 @@ class Reconciler:
     async def _audit(self, *, full: bool) -> None:
         """Read the kernel back and repair what drifted (D4)."""
         if full:
-            for network_id in await self._upkeep.sweep(at_once=False):
+            gone = await self._upkeep.sweep(at_once=False)
+            for network_id in {endpoint.network_id for endpoint in gone}:
                 self.network_changed(network_id)
+            await self.endpoints_gone(gone)
         # Flushed first, so that the kernel shows what the books say; and what the loop changes
         # while the kernel is read is left alone this time.
         await self._routes.flush()

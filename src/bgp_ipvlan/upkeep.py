@@ -4,7 +4,7 @@ What Docker does not tell us has to be found: after a crash of dockerd its endpo
 dropped without Leave (Docker driver protocol sheet, section 2.6), after a reboot every
 link is gone, and a parent that was made anew has lost our shims.
 
-Nothing here decides about routes or announcements; it reports which networks changed.
+Nothing here decides about routes or announcements; it reports which endpoints went.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ class Upkeep:
             made = True
         return made
 
-    async def sweep(self, *, at_once: bool) -> set[str]:
+    async def sweep(self, *, at_once: bool) -> list[model.Endpoint]:
         """Remove links that belong to nothing, and endpoints whose link is nowhere.
 
         A request that is being served may have its endpoint on disk and its link not made
@@ -78,7 +78,7 @@ class Upkeep:
         `at_once`: at start, when no request is served yet.
 
         Returns:
-            The networks whose endpoints changed.
+            The endpoints that were forgotten.
         """
         # The order matters: what comes into being after this line is in neither set.
         known = {e.id: e for e in self._state.endpoints.values() if e.joined}
@@ -108,8 +108,8 @@ class Upkeep:
             except errors.KernelError as error:
                 log.warning("link not removed link=%s error=%s", name, error)
 
-    async def _forget(self, endpoints: Iterable[model.Endpoint]) -> set[str]:
-        networks = set()
+    async def _forget(self, endpoints: Iterable[model.Endpoint]) -> list[model.Endpoint]:
+        forgotten = []
         for endpoint in endpoints:
             log.warning(
                 "endpoint forgotten endpoint=%s network=%s reason=link-gone "
@@ -118,5 +118,5 @@ class Upkeep:
                 endpoint.network_id[:12],
             )
             await self._state.remove_endpoint(endpoint.id)
-            networks.add(endpoint.network_id)
-        return networks
+            forgotten.append(endpoint)
+        return forgotten

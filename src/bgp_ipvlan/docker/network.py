@@ -12,6 +12,7 @@ import asyncio
 import dataclasses
 import logging
 import weakref
+from collections.abc import Iterable
 from typing import Protocol
 
 from bgp_ipvlan import errors, model, ownership, plan, ports
@@ -29,6 +30,12 @@ class Core(Protocol):
 
     def network_changed(self, network_id: str) -> None:
         """Bring announcements and routes of a network in line with the state."""
+
+    async def endpoints_gone(self, endpoints: Iterable[model.Endpoint]) -> None:
+        """Endpoints and their links are gone: their addresses have to start clean next time.
+
+        Never fails, and returns within seconds.
+        """
 
     async def start_gate(self, network: model.Network, endpoint: model.Endpoint) -> None:
         """Return when the neighbours know of an endpoint; raise `errors.Refused` if they must."""
@@ -158,11 +165,12 @@ class Driver:
     async def _remove(self, network_id: str) -> None:
         # The state goes first. Crashing after it leaves links, which the next start finds by
         # their alias; crashing before it leaves the network, which Docker's repeat removes.
-        names = [ownership.link_name(e.id) for e in self._state.endpoints_of(network_id)]
+        endpoints = self._state.endpoints_of(network_id)
         await self._state.remove_network(network_id)
         self._core.network_changed(network_id)
-        for name in (*names, ownership.link_name(network_id)):
-            await self._delete_link(name)
+        for owner in (*(endpoint.id for endpoint in endpoints), network_id):
+            await self._delete_link(ownership.link_name(owner))
+        await self._core.endpoints_gone(endpoints)
 
     async def forget(self, beginning: str) -> str:
         """Remove a network that Docker no longer knows, as its DeleteNetwork would.
@@ -364,6 +372,8 @@ class Driver:
         if endpoint.joined:
             self._core.network_changed(endpoint.network_id)
         await self._delete_link(ownership.link_name(endpoint.id))
+        # Not at Leave already: until its link is gone a container may go on sending.
+        await self._core.endpoints_gone([endpoint])
 
     async def _delete_link(self, name: str) -> None:
         """Remove a link of ours; a failure is the audit's to repair, not Docker's."""

@@ -4,9 +4,10 @@ links.py       make and delete ipvlan slaves          namespaces.py  find them i
 routes.py      write routes, read them back           pack.py, readback.py, nexthops.py  its parts
 monitor.py     what the kernel tells                  devices.py     link and address messages
 arp.py         what a LAN may not be asked for        nftables.py    its rules
+conntrack.py   flows of addresses that are gone
 netlink.py     sockets, requests, attributes
 """
 
-from bgp_ipvlan.kernel import arp, links, monitor, routes
+from bgp_ipvlan.kernel import arp, conntrack, links, monitor, routes
 
-__all__ = ["arp", "links", "monitor", "routes"]
+__all__ = ["arp", "conntrack", "links", "monitor", "routes"]

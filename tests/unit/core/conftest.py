@@ -14,6 +14,7 @@ import pytest
 from bgp_ipvlan import config, model, ownership, plan, reconcile
 from bgp_ipvlan import state as state_
 from tests.fakes import arp as arp_
+from tests.fakes import conntrack as conntrack_
 from tests.fakes import engine as engine_
 from tests.fakes import links as links_
 from tests.fakes import routes as routes_
@@ -79,8 +80,14 @@ class World:
             local_as=64512, host_interface="eth1", router_id=ipaddress.IPv4Address("192.0.2.1")
         )
         self.arp: arp_.FakeArpFilter = before.arp if before else arp_.FakeArpFilter()
+        self.conntrack = conntrack_.FakeConntrack(self.routes)
         self.core = reconcile.Reconciler(
-            settings, state, links=self.links, routes=self.routes, arp_filter=self.arp
+            settings,
+            state,
+            links=self.links,
+            routes=self.routes,
+            arp_filter=self.arp,
+            conntrack=self.conntrack,
         )
         self.routes.on_failures = self.core.routes_failed
         self.engine = JournalEngine(self.core, self.routes)

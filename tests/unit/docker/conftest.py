@@ -6,13 +6,13 @@ import asyncio
 import dataclasses
 import ipaddress
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from bgp_ipvlan import errors, model
+from bgp_ipvlan import errors, model, ownership
 from bgp_ipvlan import state as state_
 from bgp_ipvlan.docker import network, options, wire
 from tests.fakes import links as links_
@@ -31,8 +31,8 @@ ETH1 = model.Link(
 class Core:
     """Implements `network.Core`: remembers what the state was when it was told of a change."""
 
-    def __init__(self, state: state_.State) -> None:
-        self._state = state
+    def __init__(self, state: state_.State, links: links_.FakeLinks) -> None:
+        self._state, self._links = state, links
         self.refuse: errors.Error | None = None
         self.seen: dict[str, tuple[bool, frozenset[str]]] = {}
         """Network id → whether it existed, and its joined endpoints, at the last change told."""
@@ -42,6 +42,8 @@ class Core:
         """What a start waits for, if it does."""
         self.gated: list[str] = []
         """Endpoints whose start came to the gate."""
+        self.gone: list[tuple[str, bool]] = []
+        """Endpoints that it was told were gone, and whether their link was, too."""
 
     async def check_create(self, network: model.Network, *, default_pool_accepted: bool) -> None:
         """Refuse if told to."""
@@ -53,6 +55,14 @@ class Core:
     def network_changed(self, network_id: str) -> None:
         """Remember what follows from the state now."""
         self.seen[network_id] = self.now(network_id)
+
+    async def endpoints_gone(self, endpoints: Iterable[model.Endpoint]) -> None:
+        """Remember them; nobody has their addresses any more, or has them again."""
+        for endpoint in endpoints:
+            for other in self._state.endpoints.values():
+                assert not {*endpoint.addresses} & {*other.addresses}
+            link_gone = ownership.link_name(endpoint.id) not in self._links.links
+            self.gone.append((endpoint.id, link_gone))
 
     async def start_gate(self, network: model.Network, endpoint: model.Endpoint) -> None:
         """Wait, or refuse, as the test says."""
@@ -113,7 +123,7 @@ async def build(directory: Path, defaults: options.Defaults | None = None) -> Wo
     """A fresh world."""
     state = await state_.State.open(directory)
     links = links_.FakeLinks(ETH1)
-    core = Core(state)
+    core = Core(state, links)
     driver = network.Driver(
         state, links, core, defaults=defaults or options.Defaults(parent="eth1")
     )
