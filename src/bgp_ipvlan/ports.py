@@ -33,7 +33,7 @@ class Links(Protocol):
 
         Complete or not at all: on failure nothing of it is left. A link of that name
         that is not ours is reason `foreign-link`. A stale one of ours with another
-        parent or alias is replaced.
+        parent, alias or VRF is replaced.
         """
 
     async def delete(self, name: str) -> bool:

@@ -49,15 +49,14 @@ class Upkeep:
         return False
 
     async def shims(self, links: Mapping[str, model.Link]) -> bool:
-        """Make the shims that are missing; True if the links have to be read again."""
+        """Make the shims that are not as they should be; True if the links have to be read again."""
         made = False
         for network in tuple(self._state.networks.values()):
-            parent = links.get(network.parent)
-            shim = links.get(ownership.link_name(network.id))
-            if not network.shim or parent is None or (shim is not None and shim.up):
+            spec, parent = plan.own.shim(network), links.get(network.parent)
+            if not network.shim or parent is None or _stands(links.get(spec.name), spec, parent):
                 continue
             try:
-                await self._links.ensure_slave(plan.own.shim(network))
+                await self._links.ensure_slave(spec)
             except errors.KernelError as error:
                 log.warning(
                     "shim not made network=%s reason=%s error=%s",
@@ -120,3 +119,15 @@ class Upkeep:
             await self._state.remove_endpoint(endpoint.id)
             forgotten.append(endpoint)
         return forgotten
+
+
+def _stands(shim: model.Link | None, spec: model.SlaveSpec, parent: model.Link) -> bool:
+    """Whether a shim serves. It does not follow its parent into a VRF, or out of it.
+
+    With a VRF that is deleted it loses its IPv6 addresses.
+    """
+    return (
+        shim is not None
+        and (shim.up, shim.vrf) == (True, parent.vrf)
+        and set(shim.addresses) >= set(spec.addresses)
+    )

@@ -120,11 +120,13 @@ class FakeLinks:
         parent = self.links.get(spec.parent)
         if parent is None:
             raise errors.KernelError("parent-missing", f"no {spec.parent}", errno.ENODEV)
+        vrf = parent if spec.in_vrf else model.Link(index=0, name="")
         have = self.links.get(spec.name)
         if have is not None:
             if not ownership.link_is_ours(have):
                 raise errors.KernelError("foreign-link", f"{spec.name} is not ours", errno.EEXIST)
-            if self.specs.get(spec.name) == spec and have.up == spec.up:
+            as_is = have.up, have.vrf, set(have.addresses) >= set(spec.addresses)
+            if self.specs.get(spec.name) == spec and as_is == (spec.up, vrf.vrf, True):
                 return have
             self.remove(spec.name)
         taken = {a.ip for link in self.links.values() for a in link.addresses}
@@ -140,6 +142,8 @@ class FakeLinks:
             running=spec.up,
             parent_index=parent.index,
             group=ownership.LINK_GROUP,
+            vrf=vrf.vrf,
+            table=vrf.table,
             addresses=spec.addresses,
         )
         self.links[spec.name], self.specs[spec.name] = link, spec

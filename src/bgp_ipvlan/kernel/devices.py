@@ -11,16 +11,17 @@ import struct
 from bgp_ipvlan import model
 from bgp_ipvlan.kernel import netlink as nl
 
-IFLA_IFNAME, IFLA_MTU, IFLA_LINK, IFLA_LINKINFO, IFLA_IFALIAS = 3, 4, 5, 18, 20
+IFLA_IFNAME, IFLA_MTU, IFLA_LINK, IFLA_MASTER, IFLA_LINKINFO, IFLA_IFALIAS = 3, 4, 5, 10, 18, 20
 IFLA_GROUP, IFLA_LINK_NETNSID = 27, 37
-IFLA_INFO_KIND, IFLA_INFO_DATA = 1, 2
+IFLA_INFO_KIND, IFLA_INFO_DATA, IFLA_INFO_SLAVE_KIND, IFLA_INFO_SLAVE_DATA = 1, 2, 4, 5
 IFLA_IPVLAN_MODE, IFLA_IPVLAN_FLAGS = 1, 2
+IFLA_VRF_PORT_TABLE = 1
 IFA_ADDRESS, IFA_LOCAL = 1, 2
 IFINFOMSG = struct.Struct("=BxHiII")
 """ifinfomsg: family, type, index, flags, which of the flags to change."""
 IFADDRMSG = struct.Struct("=BBBBI")
 """ifaddrmsg: family, prefix length, flags, scope, index."""
-IPVLAN = "ipvlan"
+IPVLAN, VRF = "ipvlan", "vrf"
 MODES = (model.Mode.L2, model.Mode.L3, model.Mode.L3S)
 """By IFLA_IPVLAN_MODE."""
 FLAGS = (model.Flag.BRIDGE, model.Flag.PRIVATE, model.Flag.VEPA)
@@ -32,7 +33,13 @@ ALL_ADDRESSES = IFADDRMSG.pack(0, 0, 0, 0, 0)
 
 
 def ipvlan(
-    name: str, data: bytes = b"", *, parent: int = 0, group: int = 0, mtu: int | None = None
+    name: str,
+    data: bytes = b"",
+    *,
+    parent: int = 0,
+    vrf: int = 0,
+    group: int = 0,
+    mtu: int | None = None,
 ) -> bytes:
     """Body of an RTM_NEWLINK that makes an ipvlan link.
 
@@ -40,6 +47,7 @@ def ipvlan(
         name: of the link.
         data: its mode and flag, from `ipvlan_data`.
         parent: index; 0 for none, which no kernel accepts.
+        vrf: index of the VRF to put it in; 0 for none.
         group: link group.
         mtu: octets; None for the parent's.
     """
@@ -48,6 +56,7 @@ def ipvlan(
         _about(0)
         + nl.attribute(IFLA_IFNAME, _text(name))
         + (nl.u32(IFLA_LINK, parent) if parent else b"")
+        + (nl.u32(IFLA_MASTER, vrf) if vrf else b"")
         + (b"" if mtu is None else nl.u32(IFLA_MTU, mtu))
         + nl.u32(IFLA_GROUP, group)
         + nl.attribute(IFLA_LINKINFO, info)
@@ -95,6 +104,7 @@ def read_link(body: bytes, addresses: tuple[model.Interface, ...] = ()) -> model
     """A link out of an RTM_NEWLINK, with its addresses, which do not stand there."""
     _, _, index, flags, _ = IFINFOMSG.unpack_from(body)
     found = nl.attributes(body, IFINFOMSG.size)
+    vrf, table = _vrf(found)
     return model.Link(
         index=index,
         name=nl.text(found[IFLA_IFNAME]),
@@ -105,6 +115,8 @@ def read_link(body: bytes, addresses: tuple[model.Interface, ...] = ()) -> model
         running=bool(flags & _IFF_LOWER_UP),
         parent_index=nl.number(found.get(IFLA_LINK, b"")),
         group=nl.number(found.get(IFLA_GROUP, b"")),
+        vrf=vrf,
+        table=table,
         addresses=addresses,
     )
 
@@ -114,6 +126,16 @@ def info(attributes: dict[int, bytes]) -> tuple[str, dict[int, bytes]]:
     found = nl.attributes(attributes.get(IFLA_LINKINFO, b""), 0)
     kind = nl.text(found.get(IFLA_INFO_KIND, b""))
     return kind, nl.attributes(found.get(IFLA_INFO_DATA, b""), 0)
+
+
+def _vrf(attributes: dict[int, bytes]) -> tuple[int, int]:
+    """Index and table of the VRF that a link is in; what it is in may be a bridge as well."""
+    found = nl.attributes(attributes.get(IFLA_LINKINFO, b""), 0)
+    if nl.text(found.get(IFLA_INFO_SLAVE_KIND, b"")) != VRF:
+        return 0, 0
+    port = nl.attributes(found.get(IFLA_INFO_SLAVE_DATA, b""), 0)
+    table = nl.number(port.get(IFLA_VRF_PORT_TABLE, b""))
+    return nl.number(attributes.get(IFLA_MASTER, b"")), table
 
 
 def read_address(body: bytes) -> tuple[int, model.Interface]:

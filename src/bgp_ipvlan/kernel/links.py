@@ -143,8 +143,10 @@ class KernelLinks:
 
     def _matches(self, have: model.Link, spec: model.SlaveSpec, parent: model.Link) -> bool:
         """Whether a link is what is asked for. Its mode is the parent's, which `plan` checks."""
+        vrf = parent.vrf if spec.in_vrf else 0
         return (
-            (have.alias, have.parent_index, have.up) == (spec.alias, parent.index, spec.up)
+            (have.alias, have.parent_index, have.up, have.vrf)
+            == (spec.alias, parent.index, spec.up, vrf)
             and spec.mtu in {None, have.mtu}
             and set(self._addresses()[have.index]) >= set(spec.addresses)
         )
@@ -154,6 +156,8 @@ class KernelLinks:
             spec.name,
             devices.ipvlan_data(spec.mode, spec.flag),
             parent=parent.index,
+            # Later it would be set down and up for it, and lose its IPv6 addresses.
+            vrf=parent.vrf if spec.in_vrf else 0,
             # The kernel takes an alias only afterwards; see ownership.LINK_GROUP.
             group=ownership.LINK_GROUP,
             mtu=spec.mtu,

@@ -25,8 +25,10 @@ class Link:
     """IFLA_LINK, or 0."""
     group: int = 0
     """IFLA_GROUP."""
+    vrf: int = 0
+    """Index of the VRF it is in; 0 outside any."""
     table: int = 0
-    """The table of the VRF it is in; 0 outside any."""
+    """The table of that VRF; 0 outside any."""
     addresses: tuple[Interface, ...] = ()
     """Global and link-local addresses, in the kernel's order (primary first)."""
 
@@ -43,6 +45,8 @@ class SlaveSpec:
     mtu: int | None = None
     addresses: tuple[Interface, ...] = ()
     up: bool = False
+    in_vrf: bool = False
+    """Goes into the VRF that its parent is in, if it is in one."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

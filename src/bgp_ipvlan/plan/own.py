@@ -110,6 +110,8 @@ def shim(network: model.Network) -> model.SlaveSpec:
         # A host address: its prefix would be a connected route that bypasses the blackhole.
         addresses=tuple(ipaddress.ip_interface(s.gateway) for s in network.subnets if s.gateway),
         up=True,
+        # Where the parent's packets are looked up, or no answer of the host's finds its way.
+        in_vrf=True,
     )
 
 
