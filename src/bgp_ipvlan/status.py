@@ -319,6 +319,7 @@ class Status:
             "port": one.port,
             "passive": one.passive,
             "local_address": str(one.local_address) if one.local_address else None,
+            "bind_interface": one.bind_interface or None,
             "hold_time": one.hold_time,
             "keepalive": one.keepalive,
             "ttl_security": one.ttl_security,

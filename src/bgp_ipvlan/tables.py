@@ -157,6 +157,7 @@ def _neighbor(console: rich.console.Console, answer: Json) -> None:
         "AS": f"{one['remote_as']}, ours {one['local_as']}",
         "router id": one["router_id"],
         "our address": one["local_address"] or asked.get("local_address"),
+        "bound to": asked.get("bind_interface"),
         "families": " ".join(one["families"]) or " ".join(asked.get("families", ())),
         "capabilities": ", ".join(one["capabilities"]),
         "hold time": _hold(one, asked),

@@ -45,6 +45,7 @@ peer-group-name = "tor"
 peer-as = 64513
 auth-password = "geheim"
 description = "any"
+recursive = true
 [peer-groups.timers.config]
 hold-time = 30
 
@@ -52,6 +53,7 @@ hold-time = 30
 [neighbors.config]
 neighbor-address = "192.0.2.2"
 peer-group = "tor"
+recursive = false
 local-as = 64999
 description = "left"
 [neighbors.timers.config]
@@ -156,6 +158,7 @@ def test_gobgp_format(load: Any) -> None:
     assert str(found.prefix) == "198.51.100.0/24"
     assert (found.template.remote_as, found.template.hold_time) == (64513, 30)
     assert (found.template.password, found.template.passive) == ("geheim", True)
+    assert found.template.recursive
     assert found.template.description == "any", "what the neighbour does not say is the group's"
     assert (settings.local_as, str(settings.router_id)) == (64512, "192.0.2.1")
     assert (settings.listen_port, settings.maximum_paths, settings.restart_time) == (1179, 4, 120)
@@ -240,6 +243,8 @@ def test_values_of_the_speaker(load: Any, text: str, field: str, value: object) 
         ("[neighbors.ttl-security.config]\nenabled = true", "ttl_security", True),
         ("[neighbors.transport.config]\nremote-port = 0", "port", 179),
         ('[neighbors.transport.config]\nlocal-address = "0.0.0.0"', "local_address", None),
+        ('[neighbors.transport.config]\nbind-interface = "blue"', "bind_interface", "blue"),
+        ('[neighbors.transport.config]\nbind-interface = ""', "bind_interface", ""),
         ("[neighbors.add-paths.config]\nreceive = false", "add_path", False),
         ("[neighbors.route-reflector.config]\nroute-reflector-client = false", "remote_as", 64513),
     ],

@@ -31,7 +31,8 @@ GLOBAL = Schema(
     impossible={
         "apply-policy": "say what may come in with [policy] import",
         "confederation": "leave it out, or use another daemon as engine",
-        "config.bind-to-device": "give the device's addresses as local-address-list",
+        "config.bind-to-device": "give the device's addresses as local-address-list; for a VRF "
+        "set sysctl net.ipv4.tcp_l3mdev_accept=1",
         "route-selection-options": "the decision is that of RFC 4271; leave it out",
     },
     idle=frozenset({"graceful-restart", "afi-safis", "default-route-distance"}),
@@ -47,6 +48,7 @@ _GROUP = Schema(
         "timers.config.hold-time": float,
         "timers.config.keepalive-interval": float,
         "transport.config.local-address": str,
+        "transport.config.bind-interface": str,
         "transport.config.passive-mode": bool,
         "transport.config.remote-port": int,
         "transport.config.ttl": int,
@@ -66,8 +68,7 @@ _GROUP = Schema(
         "route-reflector": "it never passes a learned route on; reflect on a router",
         "route-server": "it never passes a learned route on; serve on a router",
         "config.neighbor-interface": "give neighbor-address",
-        "config.vrf": "run it where the VRF's namespace is",
-        "transport.config.bind-interface": "give local-address",
+        "config.vrf": "for a VRF of the kernel give transport.config.bind-interface",
         "as-path-options.config.allow-as-path-loop-local": "use allow-own-as",
     },
     idle=frozenset(
@@ -144,6 +145,7 @@ _FIELDS = {
     "timers.config.hold-time": "hold_time",
     "timers.config.keepalive-interval": "keepalive",
     "transport.config.local-address": "local_address",
+    "transport.config.bind-interface": "bind_interface",
     "transport.config.passive-mode": "passive",
     "transport.config.remote-port": "port",
     "ttl-security.config.enabled": "ttl_security",

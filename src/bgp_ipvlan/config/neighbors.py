@@ -54,6 +54,7 @@ _SWITCHES = {
 }
 _TEXTS = {
     "local": "local_address",
+    "bind-interface": "bind_interface",
     "name": "description",
     "families": "families",
     "password": "password",
@@ -122,6 +123,8 @@ class Draft:
                 yield field, f"{value}: must be a number from {valid[0]} to {valid[-1]}"
         yield from _timers(one, self.spelling)
         yield from _addresses(one)
+        if not _is_name(one.bind_interface):
+            yield "bind_interface", f"{one.bind_interface!r} is no name of an interface"
         octets = len(one.password.encode())
         if octets > PASSWORD_OCTETS:
             most = f"TCP MD5 takes at most {PASSWORD_OCTETS} (RFC 2385)"
@@ -318,6 +321,12 @@ def _timers(one: model.NeighborConfig, spelling: Mapping[str, str]) -> Iterator[
         yield "keepalive", f"{one.keepalive} with {hold}: without a hold time there are none"
     elif one.hold_time and not 0 < one.keepalive < one.hold_time:
         yield "keepalive", f"{one.keepalive} with {hold}: must be shorter, a third of it is usual"
+
+
+def _is_name(text: str) -> bool:
+    """Whether an interface can have this name (dev_valid_name() in the kernel), or it is none."""
+    odd = any(letter.isspace() or letter in "/:" for letter in text)
+    return text not in {".", ".."} and len(text.encode()) < 16 and not odd
 
 
 def _addresses(one: model.NeighborConfig) -> Iterator[tuple[str, str]]:

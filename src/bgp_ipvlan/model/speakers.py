@@ -46,6 +46,8 @@ class NeighborConfig:
     port: int = 179
     passive: bool = False
     local_address: Address | None = None
+    bind_interface: str = ""
+    """Connect through this interface alone, or within this VRF; empty is as routes lead."""
     description: str = ""
     password: str = dataclasses.field(default="", repr=False)
     """TCP MD5 key (RFC 2385); empty is none."""

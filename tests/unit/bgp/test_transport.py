@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import socket
 import struct
+
+import pytest
 
 from bgp_ipvlan.engines.embedded import transport
 from tests.unit.bgp.speakers import Speaker, free_port, until
@@ -76,3 +79,29 @@ async def test_finish_delivers_although_much_lies_unread() -> None:
         listener.close()
 
     assert heard == b"the last word"
+
+
+async def test_bound_to_an_interface() -> None:
+    """The socket is, before it has an address; without such an interface there is no session."""
+    far = Speaker(1, 65001, free_port())
+    listener = transport.Listener(far.config(), lambda _: Ear())
+    await listener.start(six=False, passwords={})
+    near, seen = Speaker(2, 65002, far.port), []
+
+    def accept(connection: transport.Connection) -> transport.Receiver:
+        seen.append(connection)
+        return Ear()
+
+    try:
+        neighbor = near.knows(far, bind_interface="lo")
+        await transport.connect(neighbor, accept, ebgp=True)
+        name = seen[0].socket.getsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, 16)
+        seen[0].close()
+        with pytest.raises(OSError, match="No such device") as caught:
+            await transport.connect(near.knows(far, bind_interface="nothing9"), accept, ebgp=True)
+    finally:
+        listener.close()
+
+    assert (name, near.address) == (b"lo\0", seen[0].local)
+    assert caught.value.errno == errno.ENODEV
+    assert len(seen) == 1

@@ -195,6 +195,10 @@ async def connect(
         if neighbor.password:
             who = ipaddress.ip_network(neighbor.address)
             sockets.set_password(sock, who, neighbor.password)
+        if neighbor.bind_interface:
+            # Before an address, which is only there for sockets of its VRF.
+            device = neighbor.bind_interface.encode()
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, device)
         if neighbor.local_address is not None:
             sock.bind((str(neighbor.local_address), 0))
         async with asyncio.timeout(_CONNECT_TIMEOUT):
