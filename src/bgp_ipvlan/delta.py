@@ -58,6 +58,11 @@ class RouteBook:
         """Whether the kernel has routes with this value, or is about to, or should have."""
         return self._users[value] > 0 or any(self.wanted.get(p) == value for p in self.failing)
 
+    def stranded(self) -> list[model.Nlri]:
+        """What is wanted with values that have gone."""
+        gone = self._gone
+        return [p for p, value in self.wanted.items() if value in gone] if gone else []
+
     # --- what is wanted ------------------------------------------------------------------
 
     def want(self, value: model.RouteValue | None, prefixes: list[model.Nlri]) -> Batches:

@@ -132,6 +132,13 @@ class Forwarding:
         for entry in ended:
             self._retire(entry.via)
 
+    def stranded(self, family: model.Family) -> list[model.Nlri]:
+        """Prefixes that lost their routes with an object, and have to be decided anew."""
+        if not self._routes.nexthop_objects:
+            return self.wanted(family)
+        books = [book for table, book in self.books.items() if table[0] is family]
+        return [key for book in books for key in book.stranded()]
+
     # --- what the kernel says ------------------------------------------------------------------
 
     def failed(self, failure: model.RouteFailure) -> bool:

@@ -74,7 +74,9 @@ class Gateways:
         if entry is not None and entry.way.table == way.table:
             entry.way = way
             return entry, True
-        group = len(gateways if self._objects else way.next_hops) > 1
+        group = len(way.next_hops) > 1
+        if self._objects:  # what may have several next hops some time
+            group = len(gateways) > 1 or gateways[0].recursive
         pool = self._adopted.get((group, way.next_hops))
         via = pool.pop() if pool else model.Via(self._free(group=group))
         entry = self._by_key[key] = self._by_id[via.id] = Entry(via, way, key)

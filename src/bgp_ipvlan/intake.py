@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Coroutine, Iterable, Iterator, Sequence
 
 from bgp_ipvlan import forwarding, model, origin, plan, ports, surroundings, tell
 
@@ -79,9 +79,25 @@ class Intake:
         """Decide learned prefixes anew, in slices: those inside some prefixes, or all (None)."""
         if self._engine is None:
             return
-        task = asyncio.create_task(self._decide_all(self._engine, affected))
+        self._go_on(self._decide_all(self._engine, affected))
+
+    def decide_stranded(self) -> None:
+        """Next hops came or went, nothing else: decide what that concerns, in slices."""
+        for family in model.Family:
+            offlink = [k for k, why in self.refused[family].items() if why == "nexthop-offlink"]
+            keys = offlink + self._forwarding.stranded(family)
+            if keys:
+                self._go_on(self._decide_keys(family, keys))
+
+    def _go_on(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.create_task(work)
         self.replans.add(task)
         task.add_done_callback(self.replans.discard)
+
+    async def _decide_keys(self, family: model.Family, keys: list[model.Nlri]) -> None:
+        for part in _slices(keys, _SLICE):
+            self.decide(family, part)
+            await asyncio.sleep(0)
 
     async def _decide_all(
         self, engine: ports.Engine, affected: Sequence[model.Prefix] | None

@@ -234,14 +234,14 @@ class Engine(Protocol):
     def surroundings_changed(
         self,
         addresses: Collection[model.Address],
-        usable: Callable[[model.Address], bool],
+        usable: Callable[[model.Path], bool],
     ) -> None:
-        """The host's links or addresses changed.
+        """The host's links or addresses changed, or what they make of next hops.
 
         Args:
             addresses: on links that are up and have a carrier. A session whose own address is
                 not among them ends at once.
-            usable: whether a next hop can be reached; among several paths only those whose
+            usable: whether a path's next hop can be reached; of several paths only those whose
                 next hop can take part (RFC 4271 section 9.1.2).
         """
 

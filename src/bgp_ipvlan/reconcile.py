@@ -84,8 +84,10 @@ class Reconciler:
         self._conntrack = conntrack
         self._upkeep = upkeep.Upkeep(state, links)
         self._engine: ports.Engine | None = None
-        self.around = surroundings.Surroundings(settings, state, links)
         self.forwarding = forwarding.Forwarding(routes)
+        self.around = surroundings.Surroundings(
+            settings, state, links, foreign=self.forwarding.foreign
+        )
         identity = ownership.Identity(settings.local_as, int(settings.router_id or 0))
         self._admission = admission.Admission(
             settings, state, links=links, around=self.around, identity=identity
@@ -108,6 +110,7 @@ class Reconciler:
         self._retry_delay = 0.0
         self._foreign_news: list[_ForeignNews] | None = None
         """Others' routes that came or went while the kernel is read."""
+        self._resolving: asyncio.Handle | None = None
 
     @property
     def own(self) -> Mapping[str, plan.own.Own]:
@@ -290,6 +293,20 @@ class Reconciler:
             self._foreign_news.append((table, prefix, metric, route))
         if self.forwarding.foreign_route(table, prefix, metric, route):
             self._decide(table[0], [prefix])
+        self._resolve_soon()
+
+    def _resolve_soon(self) -> None:
+        """At the end of this turn of the loop: next hops that others' routes may lead to."""
+        if self._resolving is None and self.around.next_hops.recursive:
+            self._resolving = asyncio.get_running_loop().call_soon(self._resolve)
+
+    def _resolve(self) -> None:
+        """One message per next hop; only prefixes whose next hop came or went are decided."""
+        self._resolving = None
+        if self.around.next_hops.look_again():
+            self.forwarding.refresh(self.around.next_hops.way)
+            self._tell_engine()
+            self._intake.decide_stranded()
 
     def own_route_touched(self, table: model.Table, prefix: model.Nlri, *, present: bool) -> None:
         """Somebody changed a route of ours: put it back."""
@@ -354,9 +371,12 @@ class Reconciler:
             # One message per next hop, before anything that costs a message per route.
             self.forwarding.use(self.around.tables)
             self.forwarding.refresh(self.around.next_hops.way)
-        if changed and self._engine is not None:
-            self._engine.surroundings_changed(self.around.next_hops.addresses, self.around.usable)
+            self._tell_engine()
         return changed
+
+    def _tell_engine(self) -> None:
+        if self._engine is not None:
+            self._engine.surroundings_changed(self.around.next_hops.addresses, self.around.usable)
 
     async def _audit(self, *, full: bool) -> None:
         """Read the kernel back and repair what drifted (D4)."""
@@ -391,4 +411,5 @@ class Reconciler:
         self.forwarding.take_over(dump.foreign)
         for table, prefix, metric, route in news:
             self.foreign_route(table, prefix, metric, route)
+        self._resolve_soon()
         return dump

@@ -227,6 +227,7 @@ class Status:
             "next_hops": [str(path.next_hop) for path in paths],
             "neighbor": str(paths[0].neighbor) if paths else None,
             "as_path": list(paths[0].as_path) if paths else [],
+            "originator_id": _originator(paths),
             "reason": reason,
         }
 
@@ -329,8 +330,15 @@ class Status:
             "families": sorted(family.name.lower() for family in one.families),
             "add_path": one.add_path,
             "graceful_restart": one.graceful_restart,
+            "recursive": one.recursive,
             "import": None if one.import_rules is None else list(map(str, one.import_rules)),
         }
+
+
+def _originator(paths: tuple[model.Path, ...]) -> str | None:
+    """Who put a prefix into the AS, by its BGP identifier: a hint, which may not be an address."""
+    number = paths[0].originator_id if paths else None
+    return None if number is None else str(ipaddress.IPv4Address(number))
 
 
 def _when(stamp: float) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from bgp_ipvlan import config, model, ownership, plan, ports
 from bgp_ipvlan import state as state_
 
@@ -13,12 +15,21 @@ class Surroundings:
         settings: the configuration.
         state: our networks.
         port: where links are read.
+        foreign: others' routes, as they are at any time.
     """
 
-    def __init__(self, settings: config.Settings, state: state_.State, port: ports.Links) -> None:
+    def __init__(
+        self,
+        settings: config.Settings,
+        state: state_.State,
+        port: ports.Links,
+        *,
+        foreign: Mapping[model.Table, model.Foreign],
+    ) -> None:
         self._settings = settings
         self._state = state
         self._port = port
+        self._foreign = foreign
         self.links: dict[str, model.Link] = {}
         self._seen: list[tuple[object, ...]] = []
         self._meant: tuple[object, ...] = ()
@@ -74,7 +85,13 @@ class Surroundings:
         parents = {network.parent for network in networks}
         if self._settings.host_interface:
             parents.add(self._settings.host_interface)
-        self.next_hops = plan.learned.NextHops(self.links.values(), parents, table=self.table)
+        self.next_hops = plan.learned.NextHops(
+            self.links.values(),
+            parents,
+            table=self.table,
+            foreign=self._foreign,
+            asked=self.next_hops.recursive,
+        )
 
     def routing_news(self) -> bool:
         """Whether what the links mean for learned routes changed since this was last asked."""
@@ -83,13 +100,14 @@ class Surroundings:
             self.next_hops.networks,
             self.next_hops.addresses,
             self.next_hops.tables,
+            self.next_hops.exits,
         )
         changed, self._meant = now != self._meant, now
         return changed
 
-    def usable(self, next_hop: model.Address) -> bool:
-        """Whether a next hop can be reached, as the links are now."""
-        return isinstance(self.next_hops.resolve(next_hop), model.NextHop)
+    def usable(self, path: model.Path) -> bool:
+        """Whether a path's next hop can be reached, as links and others' routes are now."""
+        return self.next_hops.reaches(path)
 
     def _relevant(self) -> list[tuple[object, ...]]:
         """Containers' slaves come and go without an effect."""

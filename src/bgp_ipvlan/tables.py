@@ -114,13 +114,18 @@ def _routes(console: rich.console.Console, answer: Json) -> None:
             " ".join(route["next_hops"]) or "-",
             "-",
             route["neighbor"] or "-",
-            route["reason"],
+            _refused(route),
         )
     console.print(table)
     for kind, total in (("routes", answer["total"]), ("refused", answer["total_refused"])):
         more = total - len(answer[kind])
         if more > 0:
             console.print(f"{more} more {kind}: --limit {total}, or --json")
+
+
+def _refused(route: Json) -> str:
+    hint = route["originator_id"] if route["reason"] == "nexthop-offlink" else None
+    return route["reason"] + (f", originated by {hint}" if hint else "")
 
 
 def _neighbors(console: rich.console.Console, answer: Json) -> None:

@@ -24,7 +24,7 @@ class FakeEngine:
         """What policy keeps out."""
         self.addresses: frozenset[model.Address] = frozenset()
         """As last told."""
-        self.usable: Callable[[model.Address], bool] = lambda _next_hop: True
+        self.usable: Callable[[model.Path], bool] = lambda _path: True
         self.told_of_surroundings = 0
         self.asked: list[tuple[frozenset[model.Prefix], float]] = []
         """Calls of `delivered`."""
@@ -131,7 +131,7 @@ class FakeEngine:
     def surroundings_changed(
         self,
         addresses: Collection[model.Address],
-        usable: Callable[[model.Address], bool],
+        usable: Callable[[model.Path], bool],
     ) -> None:
         """Remember them."""
         self.addresses, self.usable = frozenset(addresses), usable

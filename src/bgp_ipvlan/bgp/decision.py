@@ -10,11 +10,11 @@ from collections.abc import Callable, Iterable
 
 from bgp_ipvlan import model
 
-Usable = Callable[[model.Address], bool]
-"""Whether a next hop can be resolved (RFC 4271 section 9.1.2.1)."""
+Usable = Callable[[model.Path], bool]
+"""Whether a path's next hop can be resolved (RFC 4271 section 9.1.2.1)."""
 
 
-def everything(next_hop: model.Address) -> bool:  # noqa: ARG001 - a `Usable`
+def everything(path: model.Path) -> bool:  # noqa: ARG001 - a `Usable`
     """Take every next hop for usable."""
     return True
 
@@ -30,18 +30,13 @@ def select(
 
     Args:
         paths: at most one for each neighbour and path identifier.
-        usable: where no next hop is, the best path of all is taken, for a reader to see why.
+        usable: where no path is, the best path of all is taken, for a reader to see why.
         maximum: how many to return; of paths with the same next hop only the first is.
 
     Returns:
         Best first; empty only if there are no paths.
     """
-
-    def reachable(path: model.Path) -> bool:
-        hops = (path.next_hop, path.link_local)
-        return any(hop is not None and usable(hop) for hop in hops)
-
-    left = _least(paths, lambda path: (not reachable(path), *_preference(path)))
+    left = _least(paths, lambda path: (not usable(path), *_preference(path)))
     if len(left) > 1:
         left = _least(_lowest_med(left), lambda path: (not path.ebgp,))  # c, d
         left.sort(key=_ties)

@@ -69,6 +69,7 @@ def path(to: Receiver, found: attributes.Attributes, block: update.Block) -> mod
         cluster_list=found.cluster_list,
         ebgp=to.ebgp,
         router_id=to.identifier,
+        recursive=to.neighbor.recursive,
     )
 
 

@@ -29,7 +29,7 @@ class Rib:
         self.best: dict[model.Family, dict[model.Nlri, Paths]] = {f: {} for f in model.Family}
         """Loc-RIB: best first, then those equal to it."""
         self.usable: decision.Usable = decision.everything
-        """Which next hops can be used. Whoever replaces it, or what it says, has the `contested`
+        """Which paths have a next hop that can be used. Whoever replaces it, or what it says, has the `contested`
         prefixes decided anew; where there is one path only, it changes nothing."""
         self._maximum_paths = maximum_paths
         self._neighbors: dict[model.Family, dict[model.Address, AdjRibIn]] = {

@@ -51,6 +51,7 @@ _SWITCHES = {
     "ttl-security": "ttl_security",
     "add-path": "add_path",
     "graceful-restart": "graceful_restart",
+    "recursive": "recursive",
 }
 _TEXTS = {
     "local": "local_address",

@@ -38,6 +38,8 @@ class Path:
     ebgp: bool = False
     router_id: int = 0
     """The neighbour's BGP identifier."""
+    recursive: bool = False
+    """As the neighbour is configured: the next hop may be reached by a route of others."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -49,14 +51,16 @@ class Gateway:
     """The link-local one that came beside it."""
     neighbor: Address | None = None
     """Whose link a link-local one is on (RFC 2545 section 3)."""
+    recursive: bool = False
+    """Where it is on none of our links, a route of others may lead to it (D10)."""
 
     @staticmethod
     def of(path: Path) -> Gateway:
         """That of a path."""
         local = path.next_hop.version == 6 and path.next_hop.is_link_local
         if path.link_local is None and not local:
-            return Gateway(path.next_hop)
-        return Gateway(path.next_hop, path.link_local, path.neighbor)
+            return Gateway(path.next_hop, recursive=path.recursive)
+        return Gateway(path.next_hop, path.link_local, path.neighbor, path.recursive)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

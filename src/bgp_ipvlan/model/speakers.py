@@ -69,6 +69,8 @@ class NeighborConfig:
     add_path: bool = True
     """Offer to receive several paths per prefix (RFC 7911)."""
     graceful_restart: bool = True
+    recursive: bool = False
+    """Next hops that are not on-link may be reached by routes of others (D10)."""
     import_rules: tuple[PrefixRule, ...] | None = None
     """Take only what one of these matches; None is the speaker's own list."""
 

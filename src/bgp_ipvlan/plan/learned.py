@@ -14,7 +14,7 @@ import itertools
 from collections.abc import Iterable, Mapping
 
 from bgp_ipvlan import model
-from bgp_ipvlan.plan import claims
+from bgp_ipvlan.plan import claims, recursion
 
 _MARTIANS = {
     # RFC 6890 and RFC 1122: nothing a neighbour could route for us.
@@ -165,10 +165,18 @@ class NextHops:
         parents: names of the parents in use: preferred where two interfaces share a subnet,
             because containers can only use routes that leave by their parent.
         table: the routing table for links outside any VRF.
+        foreign: others' routes, as they are at any time.
+        asked: gateways that may change with those, and whose ways somebody goes by.
     """
 
     def __init__(
-        self, links: Iterable[model.Link], parents: Iterable[str] = (), *, table: int = model.MAIN
+        self,
+        links: Iterable[model.Link],
+        parents: Iterable[str] = (),
+        *,
+        table: int = model.MAIN,
+        foreign: Mapping[model.Table, model.Foreign] | None = None,
+        asked: Iterable[tuple[model.Gateway, ...]] = (),
     ) -> None:
         wanted = frozenset(parents)
         links = tuple(links)
@@ -182,11 +190,18 @@ class NextHops:
         """The routing table that packets to a link are looked up in, by its index."""
         self.links = frozenset(index for _, index in self.networks)
         """Indexes of the links that next hops may be on."""
+        self.exits = {link.index: self.tables[link.index] for link in usable if link.name in wanted}
+        """Parents that work, with their tables: what is not on-link leaves by them or not at all."""
         self.addresses = frozenset(a.ip for link in usable for a in link.addresses)
         """The host's addresses on links that work."""
         self._own = frozenset(address.ip for link in links for address in link.addresses)
         self._cache: dict[model.Address, model.NextHop | str] = {}
+        self._foreign = {} if foreign is None else foreign
         self._ways: dict[tuple[model.Gateway, ...], Way | str] = {}
+        self.recursive: set[tuple[model.Gateway, ...]] = set()
+        """Those of them that others' routes may matter to."""
+        for gateways in asked:
+            self.way(gateways)
 
     def way(self, gateways: tuple[model.Gateway, ...]) -> Way | str:
         """How some gateways are reached, or the reason code why none of them is.
@@ -195,19 +210,43 @@ class NextHops:
         """
         found = self._ways.get(gateways)
         if found is None:
-            found = self._ways[gateways] = self._way(list(map(self.through, gateways)))
+            found = self._ways[gateways] = self._way(gateways)
+            if any(gateway.recursive for gateway in gateways):
+                self.recursive.add(gateways)
         return found
 
-    def _way(self, resolved: list[model.NextHop | str]) -> Way | str:
-        usable = [hop for hop in resolved if isinstance(hop, model.NextHop)]
+    def look_again(self) -> bool:
+        """Others' routes changed: work out the ways that may go by them; True if one is new."""
+        changed = False
+        for gateways in self.recursive:
+            way = self._way(gateways)
+            changed = changed or way != self._ways[gateways]
+            self._ways[gateways] = way
+        return changed
+
+    def reaches(self, path: model.Path) -> bool:
+        """Whether the next hop of a path can be reached."""
+        return isinstance(self.way((model.Gateway.of(path),)), Way)
+
+    def _way(self, gateways: tuple[model.Gateway, ...]) -> Way | str:
+        resolved = list(map(self._hops, gateways))
+        usable = [hop for hops in resolved if not isinstance(hops, str) for hop in hops]
         if not usable:
-            return next(hop for hop in resolved if isinstance(hop, str))
+            return next(reason for reason in resolved if isinstance(reason, str))
         table = self.tables[usable[0].ifindex]
         same = {hop for hop in usable if self.tables[hop.ifindex] == table}
         return Way(table, tuple(sorted(same, key=lambda hop: (int(hop.gateway), hop.ifindex))))
 
+    def _hops(self, gateway: model.Gateway) -> tuple[model.NextHop, ...] | str:
+        found = self.through(gateway)
+        if isinstance(found, model.NextHop):
+            return (found,)
+        if found == "nexthop-offlink" and gateway.recursive:
+            return recursion.through(gateway.next_hop, self._foreign, self.exits) or found
+        return found
+
     def through(self, gateway: model.Gateway) -> model.NextHop | str:
-        """The next hop for a gateway, or a reason code.
+        """The on-link next hop for a gateway, or a reason code.
 
         A link-local one is on the link that the neighbour is on (RFC 2545 section 3). It counts
         where there is no other, or where the other is on no subnet of ours.

@@ -45,7 +45,7 @@ async def test_next_hop_is_lost() -> None:
     for neighbor, hop in ((NEIGHBOR, "192.0.2.2"), (other, "192.0.2.3")):
         one.learned(neighbor, session.Learned(V4, a_path(hop, neighbor), [KEY]))
     before = seen.best[V4, KEY][0].next_hop
-    one.next_hops_changed(lambda hop: hop != before)
+    one.next_hops_changed(lambda path: path.next_hop != before)
 
     assert seen.best[V4, KEY][0].next_hop != before
 

@@ -102,9 +102,9 @@ class Naive:
             if key[:2] == (neighbor, prefix) and path_id in {None, key[2]}:
                 del self.known[key]
 
-    def usable(self, next_hop: model.Address) -> bool:
-        """Whether a next hop can be used."""
-        return next_hop not in self.unusable
+    def usable(self, path: model.Path) -> bool:
+        """Whether a path's next hop can be used."""
+        return path.next_hop not in self.unusable
 
     def candidates(self) -> dict[model.Nlri, list[model.Path]]:
         """All paths that are not refused."""

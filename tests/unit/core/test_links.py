@@ -13,6 +13,11 @@ from tests.fakes import routes as routes_
 from tests.unit.core.conftest import ETH1, OTHER, PATH, PEER, SHIM, World, end, net
 
 
+def by(next_hop: str) -> model.Path:
+    """A path with another next hop."""
+    return dataclasses.replace(PATH, next_hop=ipaddress.ip_address(next_hop))
+
+
 async def test_the_engine_knows_the_hosts_addresses(world: World) -> None:
     """At the start and whenever they change: sessions end with their address or its link."""
     lo = model.Link(
@@ -26,19 +31,19 @@ async def test_the_engine_knows_the_hosts_addresses(world: World) -> None:
     await world.start()
     mine = {ipaddress.ip_address(text) for text in ("127.0.0.1", "192.0.2.1", "2001:db8::1")}
     assert world.engine.addresses == mine
-    assert world.engine.usable(PEER)
-    assert not world.engine.usable(ipaddress.ip_address("203.0.113.1"))
-    assert not world.engine.usable(ipaddress.ip_address("192.0.2.1")), "ourselves"
+    assert world.engine.usable(PATH)
+    assert not world.engine.usable(by("203.0.113.1"))
+    assert not world.engine.usable(by("192.0.2.1")), "ourselves"
     world.links.change("eth1", running=False)
     only = {ipaddress.ip_address("127.0.0.1")}
     await world.until(lambda: world.engine.addresses == only, "the link is down")
-    assert not world.engine.usable(PEER)
+    assert not world.engine.usable(PATH)
     world.links.change("eth1", running=True)
     await world.until(lambda: world.engine.addresses == mine, "up again")
     world.links.change("eth1", addresses=(ipaddress.ip_interface("2001:db8::1/64"),))
     gone = mine - {ipaddress.ip_address("192.0.2.1")}
     await world.until(lambda: world.engine.addresses == gone, "an address is gone")
-    assert not world.engine.usable(PEER)
+    assert not world.engine.usable(PATH)
 
 
 async def test_an_address_is_replaced_in_its_subnet(world: World) -> None:

@@ -155,7 +155,7 @@ class EmbeddedEngine:
     def surroundings_changed(
         self,
         addresses: Collection[model.Address],
-        usable: Callable[[model.Address], bool],
+        usable: Callable[[model.Path], bool],
     ) -> None:
         """End sessions whose address is gone, decide anew; see `ports.Engine`."""
         for peer in self._neighbors:

@@ -204,7 +204,7 @@ class Learning:
             self._flushing.discard((neighbor, family))
         self._redecide(family, lost)
 
-    def next_hops_changed(self, usable: Callable[[model.Address], bool]) -> None:
+    def next_hops_changed(self, usable: Callable[[model.Path], bool]) -> None:
         """Other next hops can be reached than before: decide again where there is a choice."""
         self.rib.usable = usable
         for family in model.Family:

@@ -19,7 +19,7 @@ _REMEMBER = 30.0
 """Seconds for which a dynamic neighbour is remembered."""
 _IN_PLACE = frozenset(("description", "max_prefixes", "max_prefixes_warn", "max_prefixes_restart"))
 """What may change under a session without its noticing."""
-_BY_REFRESH = _IN_PLACE | {"allow_own_as", "import_rules"}
+_BY_REFRESH = _IN_PLACE | {"allow_own_as", "import_rules", "recursive"}
 """What may change with the neighbour's routes asked for again."""
 
 
