@@ -114,6 +114,15 @@ class Forwarding:
             key for table, book in self.books.items() if table[0] is family for key in book.wanted
         ]
 
+    def count(self, family: model.Family) -> int:
+        """How many prefixes have a route, or should."""
+        return sum(len(book.wanted) for table, book in self.books.items() if table[0] is family)
+
+    def having(self, family: model.Family, prefixes: list[model.Nlri]) -> set[model.Nlri]:
+        """Those of some prefixes that have a route, or should."""
+        books = [book for table, book in self.books.items() if table[0] is family]
+        return {key for book in books for key in prefixes if key in book.wanted}
+
     def next_hops(self, via: model.Via) -> tuple[model.NextHop, ...]:
         """Where a route through an object leads now."""
         return self._gateways.next_hops(via)

@@ -10,7 +10,7 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Coroutine, Iterable, Iterator, Sequence
 
-from bgp_ipvlan import forwarding, model, origin, plan, ports, surroundings, tell
+from bgp_ipvlan import capacity, forwarding, model, origin, plan, ports, surroundings, tell
 
 _SLICE = 2000
 """Prefixes decided anew per turn of the loop: about 5 ms."""
@@ -23,6 +23,7 @@ class Intake:
         around: guards and next hops.
         own: what is ours.
         forwarding: where routes are wanted.
+        maximum: how many there may be of a family; see `capacity`.
     """
 
     def __init__(
@@ -30,10 +31,13 @@ class Intake:
         around: surroundings.Surroundings,
         own: origin.Origin,
         forwarding: forwarding.Forwarding,
+        *,
+        maximum: int,
     ) -> None:
         self._around = around
         self._own = own
         self._forwarding = forwarding
+        self.capacity = capacity.Capacity(maximum, forwarding, decide=self.decide)
         self._engine: ports.Engine | None = None
         self.refused: dict[model.Family, dict[model.Nlri, str]] = {f: {} for f in model.Family}
         """Best paths that are no routes, with their reason codes."""
@@ -52,7 +56,7 @@ class Intake:
             self._forwarding.foreign,
             self._own.ours,
         )
-        self._apply(change, decision)
+        self._apply(change, self.capacity.fit(change.family, decision))
 
     def _apply(self, change: model.BestPaths, decision: plan.learned.Decision) -> None:
         family, way = change.family, decision.way
@@ -74,6 +78,8 @@ class Intake:
             batches = self._forwarding.through(family, decision.gateways, way, decision.accepted)
             tell.learned(batches, way.next_hops, self._around.names)
         tell.refused(change, news)
+        if gone:
+            self.capacity.freed()
 
     def decide_again(self, affected: Sequence[model.Prefix] | None) -> None:
         """Decide learned prefixes anew, in slices: those inside some prefixes, or all (None)."""
@@ -123,6 +129,7 @@ class Intake:
 
     def withdraw(self) -> None:
         """Take learned routes out of the kernel."""
+        self.capacity.clear()
         for family in model.Family:
             mine = self._own.keys[family]
             wanted = self._forwarding.wanted(family)

@@ -31,6 +31,8 @@ _FIXED = {
     "ipvlan_subnet": "--ipvlan-subnet",
     "gateway": "--gateway",
     "mtu": "--mtu",
+    "table": "--table",
+    "max_routes": "--max-routes",
     "plugin_socket": "--socket",
     "debug": "--debug",
 }

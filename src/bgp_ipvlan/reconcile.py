@@ -95,7 +95,9 @@ class Reconciler:
         self._origin = origin.Origin(
             state, self.around, self.forwarding, identity, decide=self._decide
         )
-        self._intake = intake.Intake(self.around, self._origin, self.forwarding)
+        self._intake = intake.Intake(
+            self.around, self._origin, self.forwarding, maximum=settings.max_routes
+        )
         self.arp = arp.Keeper(
             arp_filter, state, self.around, origin=self._origin, forwarding=self.forwarding
         )
@@ -121,6 +123,11 @@ class Reconciler:
     def refused(self) -> Mapping[model.Family, Mapping[model.Nlri, str]]:
         """Learned prefixes that are no routes, with their reason codes."""
         return self._intake.refused
+
+    @property
+    def waiting(self) -> Mapping[model.Family, Collection[model.Nlri]]:
+        """Those of them that there is no room for (`max-routes`)."""
+        return self._intake.capacity.waiting
 
     # --- start ---------------------------------------------------------------
 
@@ -226,6 +233,7 @@ class Reconciler:
         affected = self._origin.changed(network_id)
         if affected:
             self._intake.decide_again(tuple(affected))
+        self._intake.capacity.freed()
 
     async def endpoints_gone(self, endpoints: Iterable[model.Endpoint]) -> None:
         """Endpoints and their links are gone: let whoever gets their addresses next start clean."""

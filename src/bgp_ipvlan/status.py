@@ -100,6 +100,12 @@ class Status:
                     f"endpoint {endpoint.short}: -p {ports_} has no effect, the container's own "
                     f"address is reachable [ports-ignored]"
                 )
+        for family, waiting in self._reconciler.waiting.items():
+            if waiting:
+                yield (
+                    f"{len(waiting)} {family.name.lower()} prefixes have no route, "
+                    f"--max-routes {self._operations.settings.max_routes} is reached [max-routes]"
+                )
         for family, refused in self._reconciler.refused.items():
             for key in [k for k, reason in refused.items() if reason == "duplicate-prefix"]:
                 where = ", ".join(str(p.next_hop) for p in self._engine.best(family, key))

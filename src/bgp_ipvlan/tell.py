@@ -12,8 +12,8 @@ log = logging.getLogger("bgp_ipvlan")
 
 _LINES = 5
 """Up to so many prefixes of one batch get a line of their own."""
-_AS_MEANT = frozenset(("own-echo", "shared-prefix"))
-"""Refusals that nobody need look into."""
+_QUIET = frozenset(("own-echo", "shared-prefix", "max-routes"))
+"""Refusals that nobody need look into, or that are told of once for all."""
 
 
 def withdrawn(batches: Iterable[model.RouteBatch]) -> None:
@@ -71,7 +71,7 @@ def refused(change: model.BestPaths, news: Mapping[model.Nlri, str]) -> None:
         by_reason[reason].append(key)
     path = change.paths[0] if change.paths else None
     for reason, keys in by_reason.items():
-        level = logging.DEBUG if reason in _AS_MEANT else logging.WARNING
+        level = logging.DEBUG if reason in _QUIET else logging.WARNING
         for line in _lines(change.family, keys):
             log.log(
                 level,

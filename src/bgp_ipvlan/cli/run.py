@@ -145,6 +145,14 @@ def run(
             help="Learn this prefix although it is the default route or a martian; repeatable.",
         ),
     ] = None,
+    max_routes: Annotated[
+        int | None,
+        typer.Option(
+            envvar=ENV + "MAX_ROUTES",
+            metavar="N",
+            help="Routes put into the kernel per family, by default 1000000; 0 is no limit.",
+        ),
+    ] = None,
     config_file: Annotated[
         pathlib.Path | None,
         typer.Option(
@@ -192,6 +200,7 @@ def run(
         gateway=gateway,
         mtu=mtu,
         table=table,
+        max_routes=max_routes,
         plugin_socket=socket,
         control_socket=control,
         state_dir=state_dir,

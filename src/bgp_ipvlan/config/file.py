@@ -3,7 +3,7 @@
 [global.config], [[neighbors]], [[peer-groups]], [[dynamic-neighbors]]   as in gobgpd.conf
 [ipvlan]  host-interface, mode, ipvlan-subnet, gateway, mtu, table       as the flags of that name
 [docker]  socket
-[policy]  accept, import
+[policy]  accept, import, max-routes
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ _OWN = {
     "docker.socket": "plugin_socket",
     "policy.accept": "accept",
     "policy.import": "import_rules",
+    "policy.max-routes": "max_routes",
 }
 _GLOBAL = {
     "local_as": "global.config.as",
@@ -45,6 +46,7 @@ _FILE = schema.Schema(
         **dict.fromkeys(_OWN, str),
         "ipvlan.mtu": int,
         "ipvlan.table": int,
+        "policy.max-routes": int,
         "policy.accept": list[str],
         "policy.import": list[str],
     },

@@ -36,6 +36,7 @@ class Flags:
     gateway: str | None = None
     mtu: int | None = None
     table: int | None = None
+    max_routes: int | None = None
     plugin_socket: pathlib.Path | None = None
     control_socket: pathlib.Path = settings_.CONTROL_SOCKET
     state_dir: pathlib.Path = settings_.STATE_DIR
@@ -57,6 +58,7 @@ _SPELLING = {
     "gateway": "--gateway",
     "mtu": "--mtu",
     "table": "--table",
+    "max_routes": "--max-routes",
     "plugin_socket": "--socket",
     "debug": "--debug",
 }

@@ -44,6 +44,8 @@ class Settings:
     mtu: int | None = None
     table: int = model.MAIN
     """The kernel's routing table for our routes, outside any VRF."""
+    max_routes: int = 1_000_000
+    """Routes we put into the kernel, per family, those of our networks included; 0 is no limit."""
     plugin_socket: pathlib.Path = PLUGIN_SOCKET
     control_socket: pathlib.Path = CONTROL_SOCKET
     state_dir: pathlib.Path = STATE_DIR
@@ -76,6 +78,7 @@ class Said:
     gateway: model.Address | None = None
     mtu: int | None = None
     table: int | None = None
+    max_routes: int | None = None
     plugin_socket: pathlib.Path | None = None
     debug: bool | None = None
     warnings: tuple[str, ...] = ()
@@ -97,6 +100,7 @@ _CHECKS: dict[str, Callable[[str, Any], Any]] = {
     # The least that IPv4 allows (RFC 791) to the most that a length field holds.
     "mtu": lambda where, value: values.number(where, value, range(68, 1 << 16), "octets"),
     "table": values.table,
+    "max_routes": lambda where, value: values.number(where, value, range(1 << 32)),
     "plugin_socket": lambda _, text: pathlib.Path(text),
 }
 

@@ -71,13 +71,18 @@ class JournalEngine(engine_.FakeEngine):
 class World:
     """The loop with a real state between a fake kernel and a fake engine."""
 
-    def __init__(self, state: state_.State, before: World | None = None) -> None:
+    def __init__(
+        self, state: state_.State, before: World | None = None, *, max_routes: int = 1_000_000
+    ) -> None:
         self.state = state
         self.links: links_.FakeLinks = before.links if before else links_.FakeLinks(ETH1)
         self.links.on_change = lambda _lost: None
         self.routes: routes_.FakeRoutes = before.routes if before else routes_.FakeRoutes()
         settings = config.Settings(
-            local_as=64512, host_interface="eth1", router_id=ipaddress.IPv4Address("192.0.2.1")
+            local_as=64512,
+            host_interface="eth1",
+            router_id=ipaddress.IPv4Address("192.0.2.1"),
+            max_routes=max_routes,
         )
         self.arp: arp_.FakeArpFilter = before.arp if before else arp_.FakeArpFilter()
         self.conntrack = conntrack_.FakeConntrack(self.routes)

@@ -10,7 +10,7 @@ import pytest
 
 from bgp_ipvlan import errors, model, reconcile
 from tests.fakes import routes as routes_
-from tests.unit.core.conftest import ETH1, OTHER, PATH, PEER, SHIM, World, end, net
+from tests.unit.core.conftest import ETH1, OTHER, PATH, SHIM, World, end, net
 
 
 def by(next_hop: str) -> model.Path:
