@@ -75,7 +75,7 @@ class RouteBook:
             return []
         if self._touched is not None:
             self._touched.update(prefixes)
-        if self._told:
+        if self._told or self.failing:
             self.failing.difference_update(prefixes)
             self._told.difference_update(prefixes)
         plain = not self._gone and (not self._other or self._other.keys().isdisjoint(prefixes))
@@ -174,11 +174,26 @@ class RouteBook:
             What to write to put them back, or away.
         """
         changed = list(prefixes)
-        if self._touched is not None:
-            self._touched.update(changed)
-        for prefix in changed:
-            self._have(prefix, _SOME if present else None)
+        self._changed(changed, present=present)
         return self._repair((p for p in changed if p not in self.failing), delete=self._swept)
+
+    def hold(self, prefixes: Iterable[model.Nlri], *, present: bool) -> list[model.Nlri]:
+        """As `lost`, but they are repaired with `retry`.
+
+        Returns:
+            Those that have to be.
+        """
+        changed = list(prefixes)
+        self._changed(changed, present=present)
+        held = [p for p in changed if p in self._other and (p in self.wanted or self._swept)]
+        self.failing.update(held)
+        return held
+
+    def _changed(self, prefixes: list[model.Nlri], *, present: bool) -> None:
+        if self._touched is not None:
+            self._touched.update(prefixes)
+        for prefix in prefixes:
+            self._have(prefix, _SOME if present else None)
 
     def _have(self, prefix: model.Nlri, value: model.RouteValue | None) -> None:
         """The kernel has this, whatever we thought."""
@@ -242,7 +257,14 @@ class RouteBook:
         # Refused because a route of ours that we did not know of was there: no longer.
         self.failing.difference_update(p for p in found if drift[p] is not None)
         self._told = {p for p in self._told if self.actual(p) is not self.wanted.get(p, self)}
-        self._gone = {value for value in self._gone if self._users[value] > 0}
+        if self._gone:
+            # Not while it is wanted: who wants something else for those has not said so yet.
+            wanted = set(map(id, self.wanted.values()))
+            self._gone = {
+                value
+                for value in self._gone
+                if self._users[value] > 0 or id(self._values.get(value)) in wanted
+            }
         self._users = +self._users
         return self._repair((p for p in found if p not in self.failing), delete=self._swept)
 

@@ -362,3 +362,15 @@ def test_use_counts_what_is_there_and_what_should_be() -> None:
     assert book.uses(via(1))
     book.want(via(2), [A])
     assert not book.uses(via(1))
+
+
+def test_an_object_that_went_is_not_written_to_while_it_is_still_wanted() -> None:
+    """Somebody took it: its routes read as strange, and wait for another object."""
+    book = delta.RouteBook(MAIN)
+    book.want(via(1), [A])
+    book.watch()
+    book.gone(via(1))
+    for _ in range(2):
+        assert book.observe({A: model.Device(0)}) == []
+        assert book.stranded() == [A]
+    assert book.want(via(2), [A]) == [model.RouteBatch(MAIN, via(2), [A], replace=True)]
