@@ -48,10 +48,10 @@ class Forwarding:
             What is written to have it so.
         """
         book = self.book(table)
-        elsewhere = self._drop(table[0], prefixes, but=book)
         batches = book.want(value, prefixes)
         self._routes.write(batches)
-        return elsewhere + batches
+        # Afterwards: an object that has these routes now is not taken for one without any.
+        return self._drop(table[0], prefixes, but=book) + batches
 
     def through(
         self,
@@ -97,8 +97,12 @@ class Forwarding:
         """Write; an object that lost its last route goes first, and its routes with it (D2)."""
         self._routes.write(batches)
         for batch in batches:
-            if batch.was is not None and not self.books[batch.table].uses(batch.was):
+            if batch.was is not None and not self._uses(batch.was):
                 self._retire(batch.was)
+
+    def _uses(self, via: model.Via) -> bool:
+        """Whether an object has routes: of several tables, or both families (RFC 8950)."""
+        return any(book.uses(via) for book in self.books.values())
 
     def _retire(self, via: model.Via, *, keep: bool = False) -> None:
         """An object has no routes, or leads nowhere: it goes, and what still points at it."""
@@ -252,6 +256,6 @@ class Forwarding:
             self._write(batches)
             repaired += sum(len(batch.prefixes) for batch in batches)
         for entry in self._gateways:
-            if not any(book.uses(entry.via) for book in self.books.values()):
+            if not self._uses(entry.via):
                 self._retire(entry.via)
         return repaired, bool(taken)
