@@ -6,7 +6,7 @@ Each is a small Protocol made of the records of `model`; what stands behind one
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Protocol
 
 from bgp_ipvlan import model
@@ -59,6 +59,13 @@ class Routes(Protocol):
 
         Raises:
             errors.KernelError: `kernel-refused`, `dump-interrupted`.
+        """
+
+    async def rules(self) -> Mapping[model.Family, model.Rules]:
+        """Which tables are looked into at all.
+
+        Raises:
+            errors.KernelError: `kernel-refused`.
         """
 
     def write(self, batches: Iterable[model.RouteBatch]) -> None:
@@ -143,6 +150,9 @@ class KernelEvents(Protocol):
 
         The routes that point at it lead elsewhere, or have gone, IPv4 ones without a word.
         """
+
+    def rules_changed(self) -> None:
+        """A rule (`ip rule`) came or went."""
 
     def overflow(self) -> None:
         """Events were lost (ENOBUFS): audit everything."""

@@ -30,6 +30,7 @@ from bgp_ipvlan import (
     ownership,
     plan,
     ports,
+    rules,
     surroundings,
     tell,
     upkeep,
@@ -101,6 +102,7 @@ class Reconciler:
         self.arp = arp.Keeper(
             arp_filter, state, self.around, origin=self._origin, forwarding=self.forwarding
         )
+        self.rules = rules.Watch(routes, self.around, self.forwarding)
         self._gate = gate.Gate()
         self.counters = Counters()
         self.is_synced = False
@@ -176,6 +178,7 @@ class Reconciler:
             group.create_task(self._keep_looking())
             group.create_task(self._keep_auditing())
             group.create_task(self.arp.run())
+            group.create_task(self.rules.run())
 
     async def _keep_looking(self) -> None:
         while True:
@@ -230,6 +233,7 @@ class Reconciler:
 
     def network_changed(self, network_id: str) -> None:
         """A network or its endpoints changed, came or went: bring everything that follows along."""
+        self.rules.look()
         affected = self._origin.changed(network_id)
         if affected:
             self._intake.decide_again(tuple(affected))
@@ -277,6 +281,7 @@ class Reconciler:
         """All is known: what we adopted and nobody wants goes now, and not earlier (D4)."""
         self.is_synced = True
         log.info("synced routes_swept=%d", self.forwarding.sweep())
+        self.rules.look()
 
     def withdraw_learned(self) -> None:
         """Take learned routes out of the kernel: nobody will keep them true from now on."""
@@ -327,6 +332,10 @@ class Reconciler:
     def nexthop_touched(self) -> None:
         """Our routes may have gone or lead elsewhere: read them back at once."""
         self._audit_due.set()
+
+    def rules_changed(self) -> None:
+        """Our routes may be looked at from now on, or no longer."""
+        self.rules.look()
 
     def overflow(self) -> None:
         """Events were lost: look at everything."""
@@ -407,6 +416,7 @@ class Reconciler:
         if repaired:
             log.warning("routes repaired count=%d reason=drift", repaired)
         self.arp.look()
+        self.rules.look()
         self.counters.audits += 1
 
     async def _read_routes(self, *, everywhere: bool = False) -> model.RouteDump:

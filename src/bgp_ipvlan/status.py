@@ -14,7 +14,7 @@ from typing import Any
 
 import bgp_ipvlan
 from bgp_ipvlan import arp as arp_
-from bgp_ipvlan import errors, model, operations, ports, reconcile
+from bgp_ipvlan import errors, model, operations, ports, reconcile, rules
 from bgp_ipvlan import state as state_
 
 Json = dict[str, Any]
@@ -87,6 +87,8 @@ class Status:
         """What a person should look at, each with its reason code."""
         yield from self._speaker_warnings()
         yield from self._arp_warnings()
+        for table in self._reconciler.rules.missed:
+            yield f"{rules.remedy(table)} [no-rule]"
         for network in self._state.networks.values():
             own = self._reconciler.own.get(network.id)
             for prefix, reason in own.notes.items() if own else ():

@@ -7,7 +7,7 @@ import collections
 import dataclasses
 from collections.abc import Callable, Iterable
 
-from bgp_ipvlan import model, ownership, ports
+from bgp_ipvlan import errors, model, ownership, ports
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,6 +30,9 @@ class FakeRoutes:
         self.nexthop_objects = True
         self.on_failures: ports.OnRouteFailures = lambda _failures: None
         """Told of each refused route."""
+        self.led_to = {255, model.MAIN, 253}
+        """The tables that rules lead to, beside those of VRFs."""
+        self.rules_fail = False
         self.ours: dict[model.Table, dict[model.Nlri, model.RouteValue]]
         self.ours = collections.defaultdict(dict)
         self.objects: dict[int, tuple[model.NextHop, ...]] = {}
@@ -205,3 +208,9 @@ class FakeRoutes:
 
     async def drained(self) -> None:
         """There is always room."""
+
+    async def rules(self) -> dict[model.Family, model.Rules]:
+        """As a host has them that nobody touched, unless a test did."""
+        if self.rules_fail:
+            raise errors.KernelError("kernel-refused", "rules fail by order", 5)
+        return {family: model.Rules(frozenset(self.led_to), l3mdev=True) for family in model.Family}

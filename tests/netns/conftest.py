@@ -72,6 +72,7 @@ class Events:
         self.own: list[tuple[model.Prefix, bool]] = []
         self.overflows = 0
         self.nexthops = 0
+        self.rules = 0
 
     def links_changed(self, lost: Collection[int] = ()) -> None:
         """Count."""
@@ -93,6 +94,10 @@ class Events:
     def nexthop_touched(self) -> None:
         """Count."""
         self.nexthops += 1
+
+    def rules_changed(self) -> None:
+        """Count."""
+        self.rules += 1
 
     def overflow(self) -> None:
         """Count."""

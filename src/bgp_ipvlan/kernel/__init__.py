@@ -2,6 +2,7 @@
 
 links.py       make and delete ipvlan slaves          namespaces.py  find them in containers
 routes.py      write routes, read them back           pack.py, readback.py, nexthops.py  its parts
+rules.py       which tables are looked into
 monitor.py     what the kernel tells                  devices.py     link and address messages
 arp.py         what a LAN may not be asked for        nftables.py    its rules
 conntrack.py   flows of addresses that are gone

@@ -13,13 +13,14 @@ import ctypes
 import errno
 import socket
 import struct
+from collections.abc import Callable
 
 from bgp_ipvlan import model, ownership, ports
 from bgp_ipvlan.kernel import netlink as nl
 from bgp_ipvlan.kernel import pack, readback
 
-_GROUPS = (1, 5, 9, 7, 11)
-"""RTNLGRP_LINK, IPV4_IFADDR, IPV6_IFADDR, IPV4_ROUTE, IPV6_ROUTE."""
+_GROUPS = (1, 5, 9, 7, 11, 8, 19)
+"""RTNLGRP_LINK, IPV4_IFADDR, IPV6_IFADDR, IPV4_ROUTE, IPV6_ROUTE, IPV4_RULE, IPV6_RULE."""
 _NEXTHOP_GROUP = 32
 """RTNLGRP_NEXTHOP."""
 _SO_ATTACH_FILTER = 26
@@ -65,7 +66,8 @@ class KernelMonitor:
         self._socket.close()
 
     def _readable(self) -> None:
-        links = nexthops = False
+        links = False
+        calls: set[Callable[[], None] | None] = set()
         lost: set[int] = set()
         # Bounded, so that a storm of others' routes does not keep the loop (D7).
         for _ in range(_PER_TURN):
@@ -90,12 +92,20 @@ class KernelMonitor:
                     lost |= _lost(kind, body)
                 elif kind in {nl.RTM_NEWROUTE, nl.RTM_DELROUTE}:
                     self._route(kind, body)
-                elif kind in {nl.RTM_NEWNEXTHOP, nl.RTM_DELNEXTHOP}:
-                    nexthops = nexthops or _our_nexthop(body)
+                else:
+                    calls.add(self._other(kind, body))
         if links:
             self._events.links_changed(lost)
-        if nexthops:
-            self._events.nexthop_touched()
+        for call in filter(None, calls):
+            call()
+
+    def _other(self, kind: int, body: bytes) -> Callable[[], None] | None:
+        """What to call, once, for a message that is not about a link or a route."""
+        if kind in {nl.RTM_NEWRULE, nl.RTM_DELRULE}:
+            return self._events.rules_changed
+        if kind in {nl.RTM_NEWNEXTHOP, nl.RTM_DELNEXTHOP} and _our_nexthop(body):
+            return self._events.nexthop_touched
+        return None
 
     def _route(self, kind: int, body: bytes) -> None:
         fields = nl.RTMSG.unpack_from(body)

@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable, Mapping
 
 from bgp_ipvlan import errors, model, ownership, ports
 from bgp_ipvlan.kernel import netlink as nl
-from bgp_ipvlan.kernel import nexthops, pack, readback
+from bgp_ipvlan.kernel import nexthops, pack, readback, rules
 from bgp_ipvlan.kernel.writer import Writer
 
 log = logging.getLogger("bgp_ipvlan")
@@ -92,6 +92,10 @@ class KernelRoutes:
         """Read tables; delete nexthop objects that nothing uses. See `ports.Routes`."""
         return await self._loop.run_in_executor(None, self._dump, believed, everywhere)
 
+    async def rules(self) -> Mapping[model.Family, model.Rules]:
+        """Read the rules; see `ports.Routes`."""
+        return await self._loop.run_in_executor(None, _rules)
+
     def _dump(self, believed: model.Believed, everywhere: bool) -> model.RouteDump:
         """On a thread, with a socket of its own."""
         with self._writer.lock:
@@ -160,6 +164,16 @@ class KernelRoutes:
                 for id_, way in left.items()
                 if id_ not in unused and id_ not in ownership.MEMBER_IDS
             }
+
+
+def _rules() -> dict[model.Family, model.Rules]:
+    try:
+        with nl.open_socket() as sock:
+            return {family: rules.read(sock, family) for family in model.Family}
+    except OSError as error:
+        raise errors.KernelError(
+            "kernel-refused", f"cannot read rules: {error.strerror}", error.errno or 0
+        ) from None
 
 
 def _whole(sock: socket.socket, kind: int, body: bytes) -> list[bytes]:

@@ -42,6 +42,7 @@ from bgp_ipvlan.model.routes import (
     RouteDump,
     RouteFailure,
     RouteValue,
+    Rules,
     Table,
     Via,
 )
@@ -90,6 +91,7 @@ __all__ = [
     "RouteDump",
     "RouteFailure",
     "RouteValue",
+    "Rules",
     "SessionState",
     "Slave",
     "SlaveScan",

@@ -87,6 +87,19 @@ class ForeignRoute:
     """The nexthop object it points at: when that goes the kernel deletes the route."""
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Rules:
+    """Where the rules of a family lead (`ip rule`), whatever packets each is for."""
+
+    tables: frozenset[int]
+    l3mdev: bool = False
+    """There is one that leads to the table of the VRF that a packet is in."""
+
+    def lead_to(self, table: int, *, vrf: bool) -> bool:
+        """Whether one leads to a table, which is or is not a VRF's."""
+        return table in self.tables or (vrf and self.l3mdev)
+
+
 Foreign = dict[Nlri, dict[int, ForeignRoute]]
 """Others' routes of a table: prefix → metric → route."""
 
