@@ -168,16 +168,28 @@ class Forwarding:
         self._write(batches)
         return bool(batches)
 
-    def touched(self, table: model.Table, prefix: model.Nlri, *, present: bool) -> bool:
-        """Somebody changed (`present`) or deleted a route of ours.
+    def touched(
+        self, table: model.Table, prefixes: list[model.Nlri], *, present: bool, hold: bool = False
+    ) -> list[model.Nlri]:
+        """Somebody changed (`present`) or deleted some routes of ours.
+
+        Args:
+            table: which.
+            prefixes: their keys.
+            present: there is something now, whatever it is.
+            hold: repair them with the next `retry`, and not now.
 
         Returns:
-            Whether there was something to repair, which is being done.
+            Those that have to be repaired, which is being done unless they are held.
         """
         book = self.books.get(table)
-        batches = book.lost([prefix], present=present) if book is not None else []
+        if book is None:
+            return []
+        if hold:
+            return book.hold(prefixes, present=present)
+        batches = book.lost(prefixes, present=present)
         self._write(batches)
-        return bool(batches)
+        return [key for batch in batches for key in batch.prefixes]
 
     def foreign_route(
         self, table: model.Table, prefix: model.Nlri, metric: int, route: model.ForeignRoute | None

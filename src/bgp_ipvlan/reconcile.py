@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import dataclasses
 import logging
 from collections.abc import Collection, Iterable, Mapping
 from typing import TypeAlias
@@ -30,9 +29,9 @@ from bgp_ipvlan import (
     ownership,
     plan,
     ports,
+    repairs,
     rules,
     surroundings,
-    tell,
     upkeep,
 )
 from bgp_ipvlan import state as state_
@@ -43,19 +42,10 @@ _ForeignNews: TypeAlias = tuple[model.Table, model.Nlri, int, model.ForeignRoute
 
 AUDIT_INTERVAL = 90.0
 """Seconds between two full read-backs of the kernel (D4)."""
-_RETRY_FIRST, _RETRY_LAST = 0.5, 60.0
+_RETRY = 0.5
+"""Seconds until what could not be read is tried again."""
 _ROUTES_GO = 2.0
 """Seconds that routes of endpoints may take to go, behind what else is being written."""
-
-
-@dataclasses.dataclass(slots=True)
-class Counters:
-    """What happened since the start, for status and metrics."""
-
-    audits: int = 0
-    repaired: int = 0
-    failed: int = 0
-    overflows: int = 0
 
 
 class Reconciler:
@@ -104,14 +94,14 @@ class Reconciler:
         )
         self.rules = rules.Watch(routes, self.around, self.forwarding)
         self._gate = gate.Gate()
-        self.counters = Counters()
+        self.counters = repairs.Counters()
         self.is_synced = False
         self._links_dirty = asyncio.Event()
         self._links_known = asyncio.Event()
         """They are as last read, as far as we were told."""
         self._links_known.set()
         self._audit_due = asyncio.Event()
-        self._retry_delay = 0.0
+        self._repairs = repairs.Repairs(self.forwarding, self.counters, audit=self._audit_due.set)
         self._foreign_news: list[_ForeignNews] | None = None
         """Others' routes that came or went while the kernel is read."""
         self._resolving: asyncio.Handle | None = None
@@ -189,7 +179,7 @@ class Reconciler:
             except errors.Error as error:
                 log.warning("links not read reason=%s error=%s", error.reason, error)
                 self._links_dirty.set()
-                await asyncio.sleep(_RETRY_FIRST)
+                await asyncio.sleep(_RETRY)
                 continue
             if not self._links_dirty.is_set():
                 self._links_known.set()
@@ -207,7 +197,7 @@ class Reconciler:
             full = loop.time() >= full_at
             # Links first, or routes that went with a link would be put back; but not for ever.
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_RETRY_FIRST):
+                async with asyncio.timeout(_RETRY):
                     await self._links_known.wait()
             try:
                 await self._audit(full=full)
@@ -216,7 +206,7 @@ class Reconciler:
             except errors.Error as error:
                 # Nothing of it is lost: all is looked at again, soon.
                 log.warning("audit not finished reason=%s error=%s", error.reason, error)
-                full_at = loop.time() + _RETRY_FIRST
+                full_at = loop.time() + _RETRY
 
     # --- the front door's core -------------------------------------------------
 
@@ -306,6 +296,9 @@ class Reconciler:
             self._foreign_news.append((table, prefix, metric, route))
         if self.forwarding.foreign_route(table, prefix, metric, route):
             self._decide(table[0], [prefix])
+        if metric == ownership.ROUTE_METRIC and route is not None:
+            # Under our very key. It may have taken the place of ours without another word.
+            self._repairs.touched(table, prefix, present=False)
         self._resolve_soon()
 
     def _resolve_soon(self) -> None:
@@ -323,15 +316,11 @@ class Reconciler:
 
     def own_route_touched(self, table: model.Table, prefix: model.Nlri, *, present: bool) -> None:
         """Somebody changed a route of ours: put it back."""
-        if self.forwarding.touched(table, prefix, present=present):
-            self.counters.repaired += 1
-            log.warning(
-                "route repaired prefix=%s reason=changed-by-others", model.prefix(table[0], prefix)
-            )
+        self._repairs.touched(table, prefix, present=present)
 
     def nexthop_touched(self) -> None:
-        """Our routes may have gone or lead elsewhere: read them back at once."""
-        self._audit_due.set()
+        """Our routes may have gone or lead elsewhere: read them back."""
+        self._repairs.object_touched()
 
     def rules_changed(self) -> None:
         """Our routes may be looked at from now on, or no longer."""
@@ -345,21 +334,7 @@ class Reconciler:
 
     def routes_failed(self, failures: list[model.RouteFailure]) -> None:
         """The kernel refused routes: the books learn it; they are tried again later."""
-        self.counters.failed += len(failures)
-        news = [failure for failure in failures if not self.forwarding.failed(failure)]
-        tell.failed(news)
-        if not self._retry_delay:
-            self._retry_later(_RETRY_FIRST)
-
-    def _retry_later(self, delay: float) -> None:
-        self._retry_delay = delay
-        asyncio.get_running_loop().call_later(delay, self._retry)
-
-    def _retry(self) -> None:
-        if not self.forwarding.retry():
-            self._retry_delay = 0.0
-            return
-        self._retry_later(min(self._retry_delay * 2, _RETRY_LAST))
+        self._repairs.failed(failures)
 
     # --- looking again -------------------------------------------------------------
 

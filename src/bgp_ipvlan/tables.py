@@ -124,8 +124,9 @@ def _routes(console: rich.console.Console, answer: Json) -> None:
 
 
 def _refused(route: Json) -> str:
-    hint = route["originator_id"] if route["reason"] == "nexthop-offlink" else None
-    return route["reason"] + (f", originated by {hint}" if hint else "")
+    reason: str = route["reason"]
+    hint = route["originator_id"] if reason == "nexthop-offlink" else None
+    return f"{reason}, originated by {hint}" if hint else reason
 
 
 def _neighbors(console: rich.console.Console, answer: Json) -> None:

@@ -59,6 +59,22 @@ def failed(failures: Iterable[model.RouteFailure]) -> None:
             log.warning("route refused by kernel %s reason=%s error=%s", line, reason, detail)
 
 
+def repaired(table: model.Table, keys: list[model.Nlri]) -> None:
+    """Routes that somebody changed or deleted, and that are put back."""
+    for line in _lines(table[0], keys):
+        log.warning("route repaired %s reason=changed-by-others", line)
+
+
+def contested(table: model.Table, keys: list[model.Nlri]) -> None:
+    """Routes that somebody changes again and again."""
+    for line in _lines(table[0], keys):
+        log.warning(
+            "route contested %s reason=contested: something changes it again and again; it is put "
+            "back less and less often",
+            line,
+        )
+
+
 def refused(change: model.BestPaths, news: Mapping[model.Nlri, str]) -> None:
     """Learned prefixes that get no route.
 

@@ -156,7 +156,7 @@ class World:
     async def settled(self) -> None:
         """The loop has looked at everything, and has nothing left to do."""
         self.core.links_changed()
-        self.core.nexthop_touched()
+        self.core._audit_due.set()
         await self.until(
             lambda: (
                 not (

@@ -118,7 +118,7 @@ async def test_links_are_looked_at_during_an_audit(world: World) -> None:
 
 async def test_an_audit_waits_for_the_links(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """Routes that went with a link are not put back before it is known that it is down."""
-    monkeypatch.setattr(reconcile, "_RETRY_FIRST", 20.0)
+    monkeypatch.setattr(reconcile, "_RETRY", 20.0)
     await world.start()
     world.learn(OTHER)
     reading, go = asyncio.Event(), asyncio.Event()

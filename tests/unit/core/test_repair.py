@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 
 import pytest
 
-from bgp_ipvlan import model, ownership, reconcile
+from bgp_ipvlan import model, ownership, reconcile, repairs
 from tests.unit.core.conftest import MAIN, NET, OTHER, OWN, VIA, World, net
 
 
@@ -14,7 +15,7 @@ async def test_a_refused_route_is_tried_again(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The kernel refuses once; soon it stands, the others stood all the time."""
-    monkeypatch.setattr(reconcile, "_RETRY_FIRST", 0.01)
+    monkeypatch.setattr(repairs, "_RETRY_FIRST", 0.01)
     await world.start()
     second = ipaddress.ip_network("10.1.3.0/24")
     world.routes.fail(OTHER)
@@ -23,15 +24,15 @@ async def test_a_refused_route_is_tried_again(
     await world.until(lambda: world.routes.table() == {second: VIA, OTHER: VIA}, "tried again")
     world.routes.check_consumed()
     assert world.core.counters.failed == 1
-    await world.until(lambda: world.core._retry_delay == 0, "the timer ends with the work")
+    await world.until(lambda: world.core._repairs._delay == 0, "the timer ends with the work")
 
 
 async def test_a_key_of_our_metric_that_is_taken(
     world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """EEXIST: theirs stays as it is, `foreign-route` once in the log; ours when theirs is gone."""
-    monkeypatch.setattr(reconcile, "_RETRY_FIRST", 0.01)
-    monkeypatch.setattr(reconcile, "_RETRY_LAST", 0.02)
+    monkeypatch.setattr(repairs, "_RETRY_FIRST", 0.01)
+    monkeypatch.setattr(repairs, "_RETRY_LAST", 0.02)
     await world.start()
     world.routes.put_foreign(OWN, metric=ownership.ROUTE_METRIC)
     network = net()
@@ -56,9 +57,11 @@ async def test_routes_that_others_touch_are_put_back(world: World) -> None:
         key = model.nlri(prefix)
         world.routes.lose(prefix)
         world.core.own_route_touched(MAIN, key, present=False)
+        await asyncio.sleep(0)
         assert world.routes.table()[prefix] == value
         world.routes.put(prefix, model.Device(1))
         world.core.own_route_touched(MAIN, key, present=True)
+        await asyncio.sleep(0)
         assert world.routes.table()[prefix] == value
         repaired = world.core.counters.repaired
         world.routes.lose(prefix)
@@ -105,7 +108,7 @@ async def test_a_kernel_that_cannot_be_read(
     world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The loop says so, lives, and looks again soon."""
-    monkeypatch.setattr(reconcile, "_RETRY_FIRST", 0.01)
+    monkeypatch.setattr(reconcile, "_RETRY", 0.01)
     await world.start()
     await world.create(net())
     world.links.fail("read")
