@@ -145,11 +145,14 @@ class Keeper:
         }:
             parent = self._around.links.get(name)
             # While it is down nothing is asked for there, and its routes are gone with it.
-            if parent is not None and parent.up and not self._has_default(parent):
+            # In a VRF the kernel drops what has no route. And with a table of our own chosen
+            # by rules that are not ours, we do not know which table has the default route.
+            main = self._around.table_of(name) == model.MAIN
+            if parent is not None and parent.up and main and not self._has_default(parent):
                 yield name
 
     def _has_default(self, parent: model.Link) -> bool:
-        table = _V4, self._around.table_of(parent.name)
+        table = _V4, model.MAIN
         others = self._forwarding.foreign.get(table, {}).get(plan.arp.DEFAULT, {})
         book = self._forwarding.books.get(table)
         ours = book.wanted.get(plan.arp.DEFAULT) if book else None

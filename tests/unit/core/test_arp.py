@@ -154,6 +154,21 @@ async def test_no_default_route(world: World, caplog: pytest.LogCaptureFixture) 
     assert caplog.text.count("reason=no-default-route") == 2
 
 
+async def test_a_parent_in_a_vrf(world: World) -> None:
+    """There the kernel asks nobody, so nothing is said; again when it leaves the VRF."""
+    await world.start()
+    world.links.change("eth1", table=10)
+    await world.settled()
+    await world.create(net())
+    await until(world, SUBNET)
+    assert world.core.arp.without_default == set()
+
+    world.links.change("eth1", table=0)
+    await world.settled()
+
+    await world.until(lambda: world.core.arp.without_default == {"eth1"}, "the warning")
+
+
 async def test_a_learned_default_route(world: World) -> None:
     """With `--accept 0.0.0.0/0` a neighbour's counts as well."""
     accept = (model.prefix(model.Family.IPV4, DEFAULT),)
