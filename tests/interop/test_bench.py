@@ -64,26 +64,35 @@ def test_raw_routes_are_like_ours() -> None:
     assert shown[0] == shown[1]
 
 
-def test_fib_sees_what_ip_sees() -> None:
-    """The witness counts, finds and lists what `ip` put there; and waits in vain for the rest."""
+@pytest.mark.parametrize("version", [4, 6])
+def test_fib_sees_what_ip_sees(version: int) -> None:
+    """The witness finds, counts and lists what `ip` put there, and waits in vain for what it did not."""
     with namespace.Lab() as lab:
         _, host = installing.wired(lab)
-        for version in (4, 6):
-            with contextlib.closing(fib.Fib(host, version)) as table:
-                before = table.count()
-                one, two = (wire.address(n, version=version) for n in range(2))
-                ip = ("ip", f"-{version}", "route")
-                host.run(*ip, "add", wire.prefix(0, version=version), "dev", installers.INTERFACE)
-                assert (table.has(one), table.has(two)) == (True, False)
-                assert table.count() == before + 1
-                assert one in table.dump()
-                table.full(1, lambda: True)
-                with pytest.raises(namespace.LabError, match="in vain"):
-                    table.full(2, lambda: False)
-                with pytest.raises(namespace.LabError, match="in vain"):
-                    table.empty(1, lambda: False)
-                host.run(*ip, "del", wire.prefix(0, version=version))
-                table.empty(1, lambda: True)
+        first, last = (wire.address(n, version=version) for n in range(2))
+
+        def ip(what: str, number: int) -> None:
+            prefix = wire.prefix(number, version=version)
+            host.run("ip", f"-{version}", "route", what, prefix, "dev", installers.INTERFACE)
+
+        with contextlib.closing(fib.Fib(host, version)) as table:
+            before = table.count()
+            ip("add", 0)
+            assert (table.has(first), table.has(last)) == (True, False)
+            assert table.count() == before + 1
+            assert first in table.dump()
+            assert last not in table.dump()
+            table.full(1, lambda: True)
+            with pytest.raises(namespace.LabError, match="in vain for the last route"):
+                table.full(2, lambda: False)
+            with pytest.raises(namespace.LabError, match="in vain for routes to go"):
+                table.empty(1, lambda: False)
+            ip("del", 0)
+            table.empty(1, lambda: True)
+            # The last one alone is not all of them.
+            ip("add", 1)
+            with pytest.raises(namespace.LabError, match="in vain for the rest"):
+                table.full(2, lambda: False)
 
 
 def test_listener_counts_changes() -> None:
