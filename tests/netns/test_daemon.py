@@ -61,6 +61,8 @@ def test_it_is_small(host: namespace.Host) -> None:
     resident = re.search(r"VmRSS:\s+(\d+) kB", (process / "status").read_text())
     assert resident is not None
     assert int(resident.group(1)) < 40_000
+    # Large blocks go back to the kernel when they are freed.
+    assert b"MALLOC_MMAP_THRESHOLD_=131072" in (process / "environ").read_bytes().split(b"\0")
 
     code = "import sys; from bgp_ipvlan import app, daemon; print(*sys.modules)"
     loaded = set(host.run(sys.executable, "-c", code).stdout.split())
