@@ -83,6 +83,9 @@ class RouteBook:
             pop = self.wanted.pop
             if plain:
                 return self._delete(prefixes, [pop(prefix, None) for prefix in prefixes])
+            if not self._swept:
+                # What an earlier run left stays until all is known, refused or not (D4).
+                prefixes = [prefix for prefix in prefixes if prefix in self.wanted]
             there = self._take(prefixes)
             for prefix in prefixes:
                 pop(prefix, None)

@@ -6,10 +6,9 @@ are `delta`'s, the objects `gateways`'; what they say has to be done is written 
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable
 
-from bgp_ipvlan import delta, model, ports
+from bgp_ipvlan import delta, model, ownership, ports
 from bgp_ipvlan.gateways import Gateways, Resolve, Way
 
 
@@ -26,8 +25,8 @@ class Forwarding:
         self.books: dict[model.Table, delta.RouteBook] = {}
         self.foreign: dict[model.Table, model.Foreign] = {}
         """Others' routes in the tables that we use."""
-        self._shared: Counter[int] = Counter()
-        """How many routes of others point at a nexthop object of ours."""
+        self._borrowed: model.Borrowed = {}
+        """Others' routes, in whatever table, that point at a nexthop object of ours."""
 
     # --- wanting ---------------------------------------------------------------------------
 
@@ -110,7 +109,7 @@ class Forwarding:
         for book in self.books.values():
             book.gone(via)
         # With the object the kernel would delete other people's routes through it.
-        self._routes.retire(via, keep=keep or self._shared[via.id] > 0)
+        self._routes.retire(via, keep=keep or via.id in self._borrowed.values())
 
     def wanted(self, family: model.Family) -> list[model.Nlri]:
         """Every prefix that has a route, or should."""
@@ -199,16 +198,15 @@ class Forwarding:
         Returns:
             Whether the prefix has others' routes now and had none, or the reverse.
         """
+        self._borrowed.pop((table, prefix, metric), None)
+        if route is not None and route.nexthop_id in ownership.NEXTHOP_IDS:
+            self._borrowed[table, prefix, metric] = route.nexthop_id
         routes = self.foreign.get(table)
         if routes is None:
             return False
         mine = routes.get(prefix, {})
-        old = mine.pop(metric, None)
-        if old is not None and old.nexthop_id:
-            self._shared[old.nexthop_id] -= 1
+        mine.pop(metric, None)
         if route is not None:
-            if route.nexthop_id:
-                self._shared[route.nexthop_id] += 1
             mine[metric] = route
         before = prefix in routes
         if mine:
@@ -235,16 +233,19 @@ class Forwarding:
             for family in model.Family:
                 self.book((family, number))
 
-    def take_over(self, foreign: dict[model.Table, model.Foreign]) -> None:
+    def take_over(self, dump: model.RouteDump) -> None:
         """Others' routes are these, as far as tables were read."""
-        self.foreign.update(foreign)
-        ids = (
-            route.nexthop_id
-            for routes in self.foreign.values()
-            for by_metric in routes.values()
-            for route in by_metric.values()
-        )
-        self._shared = Counter(number for number in ids if number)
+        self.foreign.update(dump.foreign)
+        if dump.borrowed is not None:
+            self._borrowed = dump.borrowed
+            return
+        kept = {key: id_ for key, id_ in self._borrowed.items() if key[0] not in dump.foreign}
+        for table, routes in dump.foreign.items():
+            for prefix, by_metric in routes.items():
+                for metric, route in by_metric.items():
+                    if route.nexthop_id in ownership.NEXTHOP_IDS:
+                        kept[table, prefix, metric] = route.nexthop_id
+        self._borrowed = kept
 
     def watch(self) -> model.Believed:
         """The kernel is about to be read; what it should have."""

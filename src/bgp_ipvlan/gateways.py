@@ -92,6 +92,9 @@ class Gateways:
 
     def forget(self, via: model.Via) -> None:
         """It stands for nothing any more."""
+        for pool in self._adopted.values():
+            if via in pool:
+                pool.remove(via)
         entry = self._by_id.pop(via.id, None)
         if entry is not None and self._by_key.get(entry.key) is entry:
             del self._by_key[entry.key]

@@ -401,7 +401,7 @@ class Reconciler:
             dump = await self._routes.dump(self.forwarding.watch(), everywhere=everywhere)
         finally:
             news, self._foreign_news = self._foreign_news, None
-        self.forwarding.take_over(dump.foreign)
+        self.forwarding.take_over(dump)
         for table, prefix, metric, route in news:
             self.foreign_route(table, prefix, metric, route)
         self._resolve_soon()

@@ -54,6 +54,11 @@ def which(table: model.Table) -> bytes:
     return nl.RTMSG.pack(table[0].af, 0, 0, 0, short, 0, 0, 0, 0) + long
 
 
+def which_of_all(family: model.Family) -> bytes:
+    """The body of a request for all routes, in whatever table."""
+    return nl.RTMSG.pack(family.af, 0, 0, 0, 0, 0, 0, 0, 0)
+
+
 def which_of_ours(family: model.Family) -> bytes:
     """The body of a request for the routes with our protocol, in whatever table."""
     return nl.RTMSG.pack(family.af, 0, 0, 0, 0, ownership.ROUTE_PROTOCOL, 0, 0, 0)

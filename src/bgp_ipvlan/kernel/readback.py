@@ -7,9 +7,11 @@ of a cache, and only a rest not seen before is parsed.
 from __future__ import annotations
 
 import ipaddress
+import re
 import socket
 import struct
-from collections.abc import Callable, Mapping
+import sys
+from collections.abc import Callable, Iterable, Mapping
 
 from bgp_ipvlan import model, ownership
 from bgp_ipvlan.kernel import netlink as nl
@@ -41,6 +43,12 @@ RTN_KINDS = frozenset((1, 6, 7, 8, 9))
 """Unicast, blackhole, unreachable, prohibit, throw: what stands in the tables we look at."""
 _STRANGE = model.Device(0)
 """A route with our marks that is none we would make: a value that is never wanted."""
+_NEXTHOP_ID = re.compile(
+    re.escape(nl.ATTRIBUTE.pack(8, pack.RTA_NH_ID))
+    + (b"..\x17\x0b" if sys.byteorder == "little" else b"\x0b\x17.."),
+    re.DOTALL,
+)
+"""RTA_NH_ID with an id in our range (`ownership.NEXTHOP_IDS`)."""
 PlainId = Callable[[tuple[model.NextHop, ...]], int]
 """The id that stands for next hops which a route carries itself."""
 
@@ -65,8 +73,6 @@ class Reader:
         self.drift: dict[model.Nlri, model.RouteValue | None] = {}
         """Our routes that are not as believed."""
         self.foreign: model.Foreign = {}
-        self.in_use: set[int] = set()
-        """Nexthop objects that routes point at, whoever's they are."""
         self._family = family
         self._believed = believed
         self._ways = ways
@@ -122,7 +128,6 @@ class Reader:
             return model.Blackhole()
         if pack.RTA_NH_ID in found:
             id_ = nl.number(found[pack.RTA_NH_ID])
-            self.in_use.add(id_)
             return model.Via(id_) if id_ in self._ways else _STRANGE
         next_hops = _next_hops(found)
         if next_hops:
@@ -144,9 +149,7 @@ class Reader:
                 self.drift[key] = value
             return
         if body[7] in RTN_KINDS:
-            route = self.foreign.setdefault(key, {})[metric] = foreign(body)
-            if route.nexthop_id:
-                self.in_use.add(route.nexthop_id)
+            self.foreign.setdefault(key, {})[metric] = foreign(body)
 
 
 def key_of(family: model.Family, body: bytes) -> tuple[model.Nlri, int]:
@@ -157,6 +160,30 @@ def key_of(family: model.Family, body: bytes) -> tuple[model.Nlri, int]:
     return bytes((length,)) + address[: (length + 7) // 8], nl.number(
         found.get(pack.RTA_PRIORITY, b"")
     )
+
+
+def in_use(answers: Iterable[bytes]) -> set[int]:
+    """The nexthop objects in our range that routes of a dump point at, whoever's they are.
+
+    Octets may look like it by chance: then an object stays that could go.
+    """
+    return {nl.number(found[4:]) for data in answers for found in set(_NEXTHOP_ID.findall(data))}
+
+
+def borrowed(family: model.Family, answers: Iterable[bytes]) -> model.Borrowed:
+    """Others' routes of a dump that point at a nexthop object of ours."""
+    found: model.Borrowed = {}
+    for data in answers:
+        if _NEXTHOP_ID.search(data) is None:
+            continue
+        for kind, _, start in nl.messages_headers(data):
+            if kind == nl.RTM_NEWROUTE and data[start + 5] != ownership.ROUTE_PROTOCOL:
+                size = struct.unpack_from("=I", data, start - nl.HEADER.size)[0]
+                body = data[start : start - nl.HEADER.size + size]
+                id_ = nl.number(nl.attributes(body, nl.RTMSG.size).get(pack.RTA_NH_ID, b""))
+                if id_ in ownership.NEXTHOP_IDS:
+                    found[(family, table_of(body)), *key_of(family, body)] = id_
+    return found
 
 
 def tables(answers: list[bytes]) -> set[int]:

@@ -111,17 +111,18 @@ class KernelRoutes:
                 for table, reader in readers.items():
                     reader.read(_whole(sock, nl.RTM_GETROUTE, pack.which(table)))
                 strays = self._strays(sock, found, readers.keys()) if everywhere else {}
+                objects, borrowed = self._tidy(sock, found, look=everywhere)
         except OSError as error:
             raise errors.KernelError(
                 "kernel-refused", f"cannot read routes: {error.strerror}", error.errno or 0
             ) from None
-        objects = self._observe(found, {**readers, **strays})
-        return model.RouteDump(
-            {table: reader.drift for table, reader in (*readers.items(), *strays.items())},
-            {table: reader.foreign for table, reader in readers.items()},
-            objects,
-            found.strangers,
-        )
+        drift = {table: reader.drift for table, reader in (*readers.items(), *strays.items())}
+        with self._writer.lock:
+            for table, prefixes in drift.items():
+                # Refused because of a route that is ours after all: it may be replaced.
+                self._writer.taken[table].difference_update(prefixes)
+        foreign = {table: reader.foreign for table, reader in readers.items()}
+        return model.RouteDump(drift, foreign, objects, found.strangers, borrowed)
 
     def _read_objects(self, sock: socket.socket) -> nexthops.Objects:
         if not self.nexthop_objects:
@@ -147,23 +148,33 @@ class KernelRoutes:
                     strays[family, number] = reader
         return strays
 
-    def _observe(
-        self, found: nexthops.Objects, readers: Mapping[model.Table, readback.Reader]
-    ) -> dict[model.Via, tuple[model.NextHop, ...]]:
-        """Delete the objects that nothing uses; the others, and where they lead."""
-        in_use = set().union(*(reader.in_use for reader in readers.values()))
+    def _tidy(
+        self, sock: socket.socket, found: nexthops.Objects, *, look: bool
+    ) -> tuple[dict[model.Via, tuple[model.NextHop, ...]], model.Borrowed | None]:
+        """Delete the objects that nothing uses.
+
+        Returns:
+            The others, and where they lead; and, if there was a reason to `look` into all tables,
+            whose routes use ours.
+        """
+        in_use: set[int] = set()
+        borrowed: model.Borrowed | None = None
+        if look or not found.ours <= self._next_hops.ways.keys():
+            borrowed = {}
+            for family in model.Family:
+                answers = _whole(sock, nl.RTM_GETROUTE, pack.which_of_all(family))
+                in_use |= readback.in_use(answers)
+                borrowed |= readback.borrowed(family, answers)
         with self._writer.lock:
             unused = self._next_hops.observe(found, in_use)
             self._writer.send_deletions(unused)
-            for table, reader in readers.items():
-                # Refused because of a route that is ours after all: it may be replaced.
-                self._writer.taken[table].difference_update(reader.drift)
             left = found.ways if self.nexthop_objects else self._next_hops.ways
-            return {
+            objects = {
                 model.Via(id_): way
                 for id_, way in left.items()
                 if id_ not in unused and id_ not in ownership.MEMBER_IDS
             }
+        return objects, borrowed
 
 
 def _rules() -> dict[model.Family, model.Rules]:

@@ -33,6 +33,7 @@ from bgp_ipvlan.model.paths import (
 from bgp_ipvlan.model.routes import (
     MAIN,
     Believed,
+    Borrowed,
     Blackhole,
     Device,
     Foreign,
@@ -62,6 +63,7 @@ __all__ = [
     "Advertise",
     "Announcement",
     "Believed",
+    "Borrowed",
     "BestPaths",
     "BgpOptions",
     "Blackhole",

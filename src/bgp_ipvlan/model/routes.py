@@ -107,6 +107,10 @@ Believed = dict[Table, dict[Nlri, RouteValue]]
 """What the kernel has of ours, as far as we know."""
 
 
+Borrowed = dict[tuple[Table, Nlri, int], int]
+"""Others' routes that point at a nexthop object of ours: table, prefix and metric → its id."""
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class RouteDump:
     """What the kernel's tables hold, beside what was believed."""
@@ -119,3 +123,5 @@ class RouteDump:
     """Our nexthop objects, and where they lead."""
     strangers: frozenset[int] = frozenset()
     """Ids in our range of nexthop objects that are not ours, or no longer."""
+    borrowed: Borrowed | None = None
+    """None where other tables than those believed in were not looked at."""
