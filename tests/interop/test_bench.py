@@ -93,6 +93,8 @@ def test_fib_sees_what_ip_sees(version: int) -> None:
             ip("add", 1)
             with pytest.raises(namespace.LabError, match="in vain for the rest"):
                 table.full(2, lambda: False)
+            with pytest.raises(namespace.LabError, match="in vain for the rest"):
+                table.empty(3, lambda: False)
 
 
 def test_listener_counts_changes() -> None:
