@@ -6,6 +6,7 @@ Each is a small Protocol made of the records of `model`; what stands behind one
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Protocol
 
@@ -93,8 +94,9 @@ class Routes(Protocol):
     async def flush(self) -> None:
         """Return when everything queued so far has been answered by the kernel."""
 
-    async def drained(self) -> None:
-        """Return when the queue is short enough to take more (back-pressure)."""
+    @property
+    def room(self) -> asyncio.Event:
+        """Set while the queue is short enough to take more (back-pressure)."""
 
 
 class ArpFilter(Protocol):

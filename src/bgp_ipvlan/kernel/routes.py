@@ -82,9 +82,10 @@ class KernelRoutes:
         """Wait until all that was queued has been answered."""
         await self._writer.flush()
 
-    async def drained(self) -> None:
-        """Wait until there is room."""
-        await self._writer.drained()
+    @property
+    def room(self) -> asyncio.Event:
+        """Set while more can be taken."""
+        return self._writer.room
 
     # --- reading back -----------------------------------------------------------------
 

@@ -31,7 +31,7 @@ from bgp_ipvlan.kernel import nexthops, pack, readback
 log = logging.getLogger("bgp_ipvlan")
 
 _HIGH = 50_000
-"""Prefixes in the queue from which on `drained` waits."""
+"""Prefixes in the queue from which on there is no room for more."""
 _SEND = 1024
 """Routes per send: few enough that the kernel's answers to all fit the receive buffer."""
 _FEW = 64
@@ -72,8 +72,9 @@ class Writer:
         """The batches in the queue, as the loop knows it."""
         self._prefixes = self._replacing = 0
         """How many there are in those, and how many of them replace a route."""
-        self._room = asyncio.Event()
-        self._room.set()
+        self.room = asyncio.Event()
+        """See `ports.Routes`."""
+        self.room.set()
         self._retired: set[int] = set()
         """Objects that went ahead of the queue: what is still in there about them is void."""
         self.taken: dict[model.Table, set[model.Nlri]] = collections.defaultdict(set)
@@ -101,7 +102,7 @@ class Writer:
             self._replacing += len(batch.prefixes) if batch.replace else 0
             self._queue.put(batch)
         if self._prefixes > _HIGH:
-            self._room.clear()
+            self.room.clear()
 
     def _may_hurry(self, batch: model.RouteBatch) -> bool:
         """Whether a batch has nothing to do with what it would go before."""
@@ -137,17 +138,13 @@ class Writer:
         self._queue.put(lambda: self._tell(done.set))
         await done.wait()
 
-    async def drained(self) -> None:
-        """Wait until there is room."""
-        await self._room.wait()
-
     def _written(self, batches: list[model.RouteBatch]) -> None:
         for batch in batches:
             self._waiting.popleft()
             self._prefixes -= len(batch.prefixes)
             self._replacing -= len(batch.prefixes) if batch.replace else 0
         if self._prefixes <= _HIGH:
-            self._room.set()
+            self.room.set()
 
     # --- on the thread of its own ------------------------------------------------------------
 

@@ -24,9 +24,21 @@ class EmbeddedEngine:
     Args:
         config: this speaker and its neighbours.
         events: whom to tell.
+        room: while it is not set nothing more is read from neighbours, so that TCP holds back
+            what nobody can take (back-pressure); by default there is always room.
     """
 
-    def __init__(self, config: model.SpeakerConfig, events: ports.EngineEvents) -> None:
+    def __init__(
+        self,
+        config: model.SpeakerConfig,
+        events: ports.EngineEvents,
+        *,
+        room: asyncio.Event | None = None,
+    ) -> None:
+        if room is None:
+            room = asyncio.Event()
+            room.set()
+        self.room = room
         self._config = config
         self._events = events
         self._tables: dict[model.Family, dict[model.Nlri, model.Announcement]] = {

@@ -24,6 +24,10 @@ class Owner(Protocol):
     config: model.NeighborConfig
     local: model.SpeakerConfig
 
+    @property
+    def room(self) -> asyncio.Event:
+        """Set while more can be learned."""
+
     def on_event(self, link: Link, event: session.Event) -> None:
         """The session tells something."""
 
@@ -54,7 +58,7 @@ class Link:
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
         self._send_timer: asyncio.TimerHandle | None = None
-        self._turn: asyncio.Handle | None = None
+        self._turn: asyncio.Handle | asyncio.Task[None] | None = None
         """The rest of what was read waits for it."""
         self.session = session.Session(
             owner.local,
@@ -78,6 +82,10 @@ class Link:
     def _work(self, events: Iterator[session.Event]) -> None:
         """Some of what was read; the rest in later turns, and nothing is read until then."""
         late, self._turn = self._turn is not None, None
+        if not self._owner.room.is_set():
+            self.connection.pause()
+            self._turn = self._loop.create_task(self._wait(events))
+            return
         try:
             if self._some(events):
                 if late:
@@ -92,6 +100,11 @@ class Link:
             self.disconnected("internal error")
             return
         self.flush()
+
+    async def _wait(self, events: Iterator[session.Event]) -> None:
+        """Until what was learned before has found its place."""
+        await self._owner.room.wait()
+        self._work(events)
 
     def _some(self, events: Iterator[session.Event]) -> bool:
         """Work off some events; True when there are no more."""

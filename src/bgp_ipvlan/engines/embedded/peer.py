@@ -39,6 +39,9 @@ class Owner(Protocol):
     def marks_shutdown(self) -> bool:
         """Whether it goes out with GRACEFUL_SHUTDOWN (RFC 8326)."""
 
+    room: asyncio.Event
+    """Set while more can be learned."""
+
     def restart_capability(self, peer: Peer) -> capability.GracefulRestart | None:
         """Our graceful restart capability towards it, now."""
 
@@ -207,6 +210,11 @@ class Peer:
     def own_addresses(self) -> set[model.Address]:
         """Our own addresses on its connections."""
         return {one.connection.local for one in self._links}
+
+    @property
+    def room(self) -> asyncio.Event:
+        """Set while more can be learned."""
+        return self.owner.room
 
     @property
     def ebgp(self) -> bool:

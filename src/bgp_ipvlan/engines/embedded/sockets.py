@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import pathlib
 import socket
 import struct
 
@@ -13,6 +14,7 @@ LONGEST_PASSWORD = 80
 _TCP_MD5SIG_EXT, _FLAG_PREFIX = 32, 1
 _IP_MINTTL, _IPV6_MINHOPCOUNT = 21, 73
 _MOST, _DEFAULT = 255, -1
+_L3MDEV_ACCEPT = pathlib.Path("/proc/sys/net/ipv4/tcp_l3mdev_accept")
 
 
 def set_password(sock: socket.socket, who: model.Prefix, password: str) -> None:
@@ -91,6 +93,14 @@ def set_ttl(sock: socket.socket, neighbor: model.NeighborConfig, *, ebgp: bool) 
     else:
         sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_UNICAST_HOPS, send)
         sock.setsockopt(socket.IPPROTO_IPV6, _IPV6_MINHOPCOUNT, least)
+
+
+def hears_vrfs() -> bool:
+    """Whether a listening socket that is bound to no device is connected to within a VRF, too."""
+    try:
+        return int(_L3MDEV_ACCEPT.read_text()) != 0
+    except FileNotFoundError:
+        return True  # a kernel without VRFs
 
 
 def send_far(sock: socket.socket) -> None:
