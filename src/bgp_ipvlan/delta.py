@@ -22,8 +22,9 @@ Batches = list[model.RouteBatch]
 _There = list[model.RouteValue | None]
 """What the kernel has, of each of some prefixes."""
 
-_SOME = model.Device(0)
-"""A value that is never wanted: the kernel has a route of ours there, and we do not know which."""
+_SOME = model.Device(-1)
+"""A value that is never wanted: the kernel has a route of ours there, and we do not know which.
+No reading gives it, so that the next one is news."""
 
 
 class RouteBook:

@@ -374,3 +374,15 @@ def test_an_object_that_went_is_not_written_to_while_it_is_still_wanted() -> Non
         assert book.observe({A: model.Device(0)}) == []
         assert book.stranded() == [A]
     assert book.want(via(2), [A]) == [model.RouteBatch(MAIN, via(2), [A], replace=True)]
+
+
+def test_what_a_refusal_left_is_read_as_news() -> None:
+    """Whatever the kernel has there, be it a route that leads nowhere we know: it is replaced."""
+    for found in (model.Device(0), via(1), via(9)):
+        book = delta.RouteBook(MAIN)
+        book.want(via(1), [A])
+        book.want(via(2), [A])
+        book.failed(failure(A, via(2), replace=True))
+        believed = book.watch()
+        assert believed[A] != found
+        assert book.observe({A: found}) == [model.RouteBatch(MAIN, via(2), [A], replace=True)]
