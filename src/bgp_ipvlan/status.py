@@ -16,6 +16,7 @@ import bgp_ipvlan
 from bgp_ipvlan import arp as arp_
 from bgp_ipvlan import errors, model, operations, ports, reconcile, rules
 from bgp_ipvlan import state as state_
+from bgp_ipvlan.engines.embedded import sockets
 
 Json = dict[str, Any]
 
@@ -139,6 +140,22 @@ class Status:
         for text in self._operations.settings.warnings:
             if text.endswith("[readable-password]"):
                 yield text
+        yield from self._vrf_warnings()
+
+    def _vrf_warnings(self) -> Iterator[str]:
+        """Neighbours in a VRF that cannot connect to us."""
+        links = self._reconciler.around.links
+        if not self._operations.settings.listen_port or sockets.hears_vrfs():
+            return
+        for one in self._engine.neighbors():
+            asked = self._operations.neighbors.get(one.address)
+            link = links.get(asked.bind_interface) if asked else None
+            in_vrf = link is not None and (link.vrf or link.kind == "vrf")
+            if in_vrf and one.state is not model.SessionState.ESTABLISHED:
+                yield (
+                    f"neighbor {one.address} is in a VRF and cannot connect to this host: `sysctl "
+                    f"-w net.ipv4.tcp_l3mdev_accept=1` [vrf-not-listening]"
+                )
 
     def drain(self) -> Json | None:
         """How far taking this host out of the routing is; None if nobody wants that."""

@@ -15,6 +15,11 @@ BLUE, TABLE = "blue", 1000
 BOTH = (4, 6)
 
 
+def sysctl(host: namespace.Host, setting: str) -> None:
+    """Set one of net to 1."""
+    host.run("sh", "-c", f"echo 1 >/proc/sys/net/{setting}")
+
+
 def into_vrf(host: namespace.Host) -> None:
     """Make a VRF, and put eth1 in."""
     for command in (
@@ -27,7 +32,7 @@ def into_vrf(host: namespace.Host) -> None:
 
 @pytest.fixture
 def wired() -> Iterator[tuple[namespace.Host, namespace.Host]]:
-    """Two hosts on a wire, forwarding, with sockets that listen in VRFs too."""
+    """Two hosts on a wire, forwarding; IPv6 addresses survive that a link is set down."""
     with namespace.Lab() as lab:
         a, b = lab.host("a"), lab.host("b")
         lab.wire(
@@ -37,11 +42,10 @@ def wired() -> Iterator[tuple[namespace.Host, namespace.Host]]:
         for host in (a, b):
             for setting in (
                 "ipv4/ip_forward",
-                "ipv4/tcp_l3mdev_accept",
                 "ipv6/conf/all/keep_addr_on_down",
                 "ipv6/conf/eth1/keep_addr_on_down",
             ):
-                host.run("sh", "-c", f"echo 1 >/proc/sys/net/{setting}")
+                sysctl(host, setting)
         yield a, b
 
 
@@ -99,6 +103,11 @@ def pings(host: namespace.Host, vrf: str, *addresses: str) -> None:
         assert host.run(*argv, check=False).returncode == 0, f"{host.name} to {address}"
 
 
+def warned(one: agent.Agent, reason: str = "no-rule") -> int:
+    """How often status warns of something; by default of tables that no rule leads to."""
+    return sum(f"[{reason}]" in text for text in one.ask("status")["warnings"])
+
+
 def test_links_are_read_with_their_vrf(wired: tuple[namespace.Host, namespace.Host]) -> None:
     """Index and table, for a link in one and for no other, a bridge's port neither."""
     host = wired[0]
@@ -126,8 +135,13 @@ def test_life_in_a_vrf(wired: tuple[namespace.Host, namespace.Host]) -> None:
     agents = []
     for host, other in ((a, B), (b, A)):
         into_vrf(host)
-        agents.append(daemon(host, other, f"bind-interface={BLUE}"))
+        # Either will do: the VRF, or a link in it.
+        agents.append(daemon(host, other, f"bind-interface={BLUE if host is a else 'eth1'}"))
         agents[-1].start()
+    for host, one in zip(wired, agents, strict=True):
+        assert warned(one, "vrf-not-listening") == 1
+        sysctl(host, "ipv4/tcp_l3mdev_accept")
+        assert warned(one, "vrf-not-listening") == 0
     for one in agents:
         one.established()
     left, right = container(a, 1), container(b, 2)
@@ -144,6 +158,15 @@ def test_life_in_a_vrf(wired: tuple[namespace.Host, namespace.Host]) -> None:
     assert left.ping(B), "a container and the other host's own address"
     pings(a, BLUE, "10.1.1.2", "fd00:1::2", "10.1.2.2", "fd00:2::2")
     assert not a.ping("10.1.1.2", timeout=0.3), "a process outside the VRF is in another world"
+
+    assert not warned(agents[0])
+    kernel.ip(a, "rule del l3mdev")
+    namespace.wait_until(lambda: warned(agents[0]) == 1, "a warning for IPv4")
+    assert not left.ping("10.1.2.2", timeout=0.3)
+    assert left.ping("fd00:2::2")
+    kernel.ip(a, "rule add priority 1000 l3mdev")
+    namespace.wait_until(lambda: not warned(agents[0]), "no warning")
+    assert left.ping("10.1.2.2")
 
     shim = next(link for name, link in a.links().items() if name.startswith("bi"))
     assert shim["master"] == BLUE
@@ -167,6 +190,7 @@ def test_life_in_a_vrf(wired: tuple[namespace.Host, namespace.Host]) -> None:
 def test_a_parent_moves_while_it_runs(wired: tuple[namespace.Host, namespace.Host]) -> None:
     """Into a VRF, out again, in again, and the VRF is deleted: routes follow, nothing is left."""
     a, b = wired
+    sysctl(a, "ipv4/tcp_l3mdev_accept")
     agents = [daemon(a, B), daemon(b, A)]
     for one in agents:
         one.start()
@@ -192,3 +216,34 @@ def test_a_parent_moves_while_it_runs(wired: tuple[namespace.Host, namespace.Hos
         pings(a, BLUE if table != "main" else "", "10.1.1.2", "fd00:1::2")
         assert left.ping("10.1.2.2"), command
         assert right.ping("fd00:1::2"), command
+
+
+def test_life_in_a_table_of_ones_own(wired: tuple[namespace.Host, namespace.Host]) -> None:
+    """With `--table` and a rule for the parent: containers; with one for all: the host too."""
+    a, b = wired
+    agents = []
+    for host, other in ((a, B), (b, A)):
+        agents.append(daemon(host, other))
+        agents[-1].flags += ("--table", str(TABLE))
+        agents[-1].start()
+    for one in agents:
+        one.established()
+    left, right = container(a, 1), container(b, 2)
+    for host, number in ((a, 1), (b, 2)):
+        wait_tables(host, {str(TABLE): routes_of(number)})
+    namespace.wait_until(lambda: warned(agents[0]) == 2, "a warning for each family")
+    assert not left.ping("10.1.2.2", timeout=0.3)
+
+    for host in (a, b):
+        for ip in ("", "-6 "):
+            kernel.ip(host, f"{ip}rule add priority 1000 oif eth1 lookup {TABLE}")
+    namespace.wait_until(lambda: not warned(agents[0]), "no warning")
+    assert left.ping("10.1.2.2")
+    assert right.ping("fd00:1::2")
+    assert not a.ping("10.1.1.2", timeout=0.3), "the host does not look there"
+
+    for ip in ("", "-6 "):
+        kernel.ip(a, f"{ip}rule add priority 1001 lookup {TABLE}")
+    pings(a, "", "10.1.1.2", "fd00:1::2", "10.1.2.2")
+    assert left.ping("10.1.1.1"), "a container and its own host"
+    assert right.ping("10.1.1.1"), "a container and the other host's gateway address"
