@@ -23,6 +23,7 @@ FLAGS = [
     ("--ipvlan-subnet", "BGP_IPVLAN_IPVLAN_SUBNET", "wrong"),
     ("--gateway", "BGP_IPVLAN_GATEWAY", "wrong"),
     ("--mtu", "BGP_IPVLAN_MTU", "1"),
+    ("--table", "BGP_IPVLAN_TABLE", "255"),
     ("--accept", "BGP_IPVLAN_ACCEPT", "wrong"),
     ("--config-file", "BGP_IPVLAN_CONFIG_FILE", "/nonexistent/wrong"),
 ]

@@ -103,6 +103,7 @@ mode = "l3"
 ipvlan-subnet = "10.1.0.0/16"
 gateway = "10.1.0.1"
 mtu = 1400
+table = 70000
 
 [docker]
 socket = "/run/other.sock"
@@ -170,7 +171,7 @@ def test_our_tables(load: Any) -> None:
     """They say what the flags of the same names say."""
     settings = load(NEIGHBOR + OURS)
 
-    assert (settings.host_interface, settings.mtu) == ("eth1", 1400)
+    assert (settings.host_interface, settings.mtu, settings.table) == ("eth1", 1400, 70000)
     assert str(settings.ipvlan_subnet) == "10.1.0.0/16"
     assert str(settings.gateway) == "10.1.0.1"
     assert str(settings.plugin_socket) == "/run/other.sock"
@@ -186,11 +187,13 @@ def test_flags_go_before_the_file(load: Any) -> None:
         NEIGHBOR + OURS,
         local_as=65000,
         mtu=9000,
+        table=100,
         import_rules=("192.0.2.0/24",),
         neighbors=("192.0.2.2,as=1", "192.0.2.9"),
     )
 
     assert (settings.local_as, settings.mtu, settings.host_interface) == (65000, 9000, "eth1")
+    assert settings.table == 100
     assert [(str(n.address), n.remote_as) for n in settings.neighbors] == [
         ("192.0.2.2", 1),
         ("192.0.2.9", 65000),
