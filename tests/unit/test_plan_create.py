@@ -73,10 +73,11 @@ def test_parent_missing_names_the_others() -> None:
         (link("eth1", running=False), "parent-down"),
         (link("eth1", kind="ipvlan"), "bad-parent"),
         (link("eth1", kind="macvlan"), "bad-parent"),
+        (link("eth1", kind="vrf"), "bad-parent"),
     ],
 )
 def test_parent_that_cannot_be_one(parent: model.Link, reason: str) -> None:
-    """Down, without carrier, or a slave itself."""
+    """Down, without carrier, a slave itself, or a VRF, in which a parent may be."""
     with refused(reason):
         create.check_parent(network("10.1.1.0/24"), {"eth1": parent}, (), ())
 

@@ -74,7 +74,7 @@ def check_parent(
             f"parent interface {name} does not exist on this host (there are: {have}): "
             f"choose one with -o parent=NAME",
         )
-    if name == "lo" or parent.kind in {"ipvlan", "macvlan"}:
+    if name == "lo" or parent.kind in {"ipvlan", "macvlan", "vrf"}:
         raise errors.BadRequest(
             "bad-parent",
             f"{name} cannot be a parent ({parent.kind or 'loopback'}): choose an Ethernet "
