@@ -29,6 +29,7 @@ TOOLS: dict[str, tuple[str, ...]] = {
         "exabgp",
         "tshark",
     ),
+    "chaos": (*_NAMESPACE_TOOLS, "bird", "birdc"),
     "dockerd": (*_NAMESPACE_TOOLS, "dockerd", "docker", "busybox", "debootstrap"),
     "ipvlan": (*_NAMESPACE_TOOLS, "dockerd", "docker", "busybox"),
 }
@@ -64,7 +65,7 @@ def namespaces_work() -> bool:
 def ipvlan_here() -> bool:
     """Whether the running kernel makes ipvlan links; tried in a network namespace that goes away."""
     return namespaces_work() and _succeeds(
-        "ip link add a type veth peer name b && ip link add link a name c type ipvlan mode l3"
+        "ip link add v0 type veth peer name v1 && ip link add v2 link v0 type ipvlan mode l3"
     )
 
 
