@@ -12,6 +12,8 @@ import rich.progress
 import rich.table
 import rich.text
 
+from bgp_ipvlan import model
+
 Json = dict[str, Any]
 
 
@@ -105,7 +107,7 @@ def _routes(console: rich.console.Console, answer: Json) -> None:
             " ".join(hop["gateway"] for hop in hops) or "-",
             " ".join(hop["interface"] for hop in hops) or route.get("interface") or "-",
             route.get("neighbor") or "-",
-            "pending" if route["pending"] else "",
+            _kept(route),
         )
     for route in answer["refused"]:
         table.add_row(
@@ -121,6 +123,12 @@ def _routes(console: rich.console.Console, answer: Json) -> None:
         more = total - len(answer[kind])
         if more > 0:
             console.print(f"{more} more {kind}: --limit {total}, or --json")
+
+
+def _kept(route: Json) -> str:
+    """What is worth a word of a route that we keep."""
+    elsewhere = "" if route["table"] == model.MAIN else f"table {route['table']}"
+    return " ".join(filter(None, (elsewhere, "pending" if route["pending"] else "")))
 
 
 def _refused(route: Json) -> str:

@@ -81,6 +81,8 @@ def test_routes_are_in_the_table(site: Site, number: str) -> None:
     assert (found[number, FOUR]["gateway"], found[number, FOUR]["dev"]) == (US, "eth1")
     assert (found[number, SIX]["gateway"], found[number, SIX]["metric"]) == (US6, 17900)
     assert {"192.0.2.0/24"} == {route["dst"] for route in site.host.routes()}
+    lines = [line for line in site.daemon.run("routes").splitlines() if FOUR in line]
+    assert [f"table {number}" in line for line in lines] == [True]
     site.daemon.stop()
     site.daemon.run("cleanup")
     site.wait(number)
