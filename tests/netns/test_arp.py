@@ -13,7 +13,7 @@ import pytest
 
 from bgp_ipvlan import errors
 from bgp_ipvlan.kernel import arp
-from lab import arpwatch, namespace
+from lab import agent, arpwatch, namespace
 from tests.netns import conftest
 
 OURS, ALSO, NOT_OURS, LAST = "10.1.1.77", "10.9.0.5", "10.2.0.1", "192.0.2.99"
@@ -169,6 +169,24 @@ def test_taken_over_and_removed(wire: tuple[namespace.Host, namespace.Host]) -> 
     assert ensure(here, "eth1", ranges=[])
     assert not ensure(here, "eth1", ranges=[])
     assert here.run("nft", "list", "ruleset").stdout == ""
+
+
+def test_cleanup(wire: tuple[namespace.Host, namespace.Host]) -> None:
+    """`bgp-ipvlan cleanup` takes it away, and nobody else's; so does a daemon that has no networks."""
+    here, _ = wire
+    here.run("nft", "add table arp theirs")
+    daemon = agent.Agent(here, "--as", "64512")
+
+    ensure(here, "eth1", ranges=RANGES)
+    assert "removed the ARP filter" in daemon.run("cleanup")
+    assert here.run("nft", "list", "tables").stdout == "table arp theirs\n"
+
+    ensure(here, "eth1", ranges=RANGES)
+    daemon.start()
+    namespace.wait_until(
+        lambda: here.run("nft", "list", "tables").stdout == "table arp theirs\n",
+        "the filter to be gone",
+    )
 
 
 def test_many_containers(wire: tuple[namespace.Host, namespace.Host]) -> None:
