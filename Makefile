@@ -5,8 +5,9 @@ MAKEFLAGS += --no-print-directory
 SHELL := /bin/bash
 PYTHON := .venv/bin/python
 ROUNDS ?= 3
+CHAOS_TIME ?= 300
 FUZZ_TIME ?= 600
-PARTS := unit fuzz netns interop dockerd ipvlan
+PARTS := unit fuzz netns interop chaos dockerd ipvlan
 
 .PHONY: help setup setup-demo setup-venv demo test lint fix soak fuzz bench clean $(PARTS:%=test-%)
 
@@ -39,10 +40,11 @@ fix: setup-venv ## let ruff repair and format
 	@$(PYTHON) -m ruff check --fix
 	@$(PYTHON) -m ruff format
 
-soak: setup ## all tests ROUNDS times, with fifty times the random cases
+soak: setup ## all tests ROUNDS times, with fifty times the random cases, CHAOS_TIME seconds of chaos
 	@for round in $$(seq $(ROUNDS)); do \
 	    echo "soak: round $$round of $(ROUNDS)"; \
-	    scripts/test --hypothesis-profile=soak $(ARGS) || exit; \
+	    CHAOS_TIME=$(CHAOS_TIME) CHAOS_SEED=$${CHAOS_SEED:-$$RANDOM} \
+	        scripts/test --hypothesis-profile=soak $(ARGS) || exit; \
 	done
 
 fuzz: setup-venv ## fuzz the BGP core for FUZZ_TIME seconds; goes on where the last run ended (.fuzz/)
