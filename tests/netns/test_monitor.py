@@ -21,7 +21,7 @@ def test_our_own_writes_cause_no_event(host: namespace.Host) -> None:
     async def main() -> None:
         async with c.started() as kernel:
             for value in (c.via(host, "192.0.2.2"), None):
-                kernel.routes.write([model.RouteBatch(c.V4, value, keys)])
+                kernel.routes.write([model.RouteBatch(c.MAIN, kernel.real(value), keys)])
                 await kernel.routes.flush()
             c.ip(host, "route add 10.200.0.0/24 via 192.0.2.9")
             await kernel.until(lambda: bool(kernel.events.foreign))
