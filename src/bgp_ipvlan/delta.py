@@ -57,12 +57,14 @@ class RouteBook:
 
     def uses(self, value: model.RouteValue) -> bool:
         """Whether the kernel has routes with this value, or is about to, or should have."""
-        return self._users[value] > 0 or any(self.wanted.get(p) == value for p in self.failing)
+        there = self._users[value] > 0 and value not in self._gone
+        return there or any(self.wanted.get(p) == value for p in self.failing)
 
     def stranded(self) -> list[model.Nlri]:
         """What is wanted with values that have gone."""
-        gone = self._gone
-        return [p for p, value in self.wanted.items() if value in gone] if gone else []
+        # By identity: hashing a hundred thousand values would take the loop's time.
+        gone = {id(self._values.get(value)) for value in self._gone}
+        return [p for p, value in self.wanted.items() if id(value) in gone] if gone else []
 
     # --- what is wanted ------------------------------------------------------------------
 

@@ -43,6 +43,8 @@ class Gateways:
         """Objects left by an earlier run, by what they are, until somebody needs such a one."""
         self._spoken_for: set[int] = set()
         """Ids that are not free although they have no entry."""
+        self._spent: set[int] = set()
+        """Ids that stood for something in this run: books and writer may still know them as gone."""
         self._next = {True: itertools.cycle(ownership.GROUP_IDS)}
         self._next[False] = itertools.cycle(ownership.SINGLE_IDS)
 
@@ -84,10 +86,14 @@ class Gateways:
 
     def _free(self, *, group: bool) -> int:
         ids = self._next[group]
-        for _ in range(len(ownership.SINGLE_IDS)):
-            number = next(ids)
-            if number not in self._by_id and number not in self._spoken_for:
-                return number
+        for _ in range(2):
+            for _ in range(len(ownership.SINGLE_IDS)):
+                number = next(ids)
+                if not any(
+                    number in taken for taken in (self._by_id, self._spoken_for, self._spent)
+                ):
+                    return number
+            self._spent.clear()
         raise errors.KernelError("no-nexthop-id", "all ids for nexthop objects are in use")
 
     def forget(self, via: model.Via) -> None:
@@ -95,6 +101,8 @@ class Gateways:
         for pool in self._adopted.values():
             if via in pool:
                 pool.remove(via)
+        if self._objects:
+            self._spent.add(via.id)
         entry = self._by_id.pop(via.id, None)
         if entry is not None and self._by_key.get(entry.key) is entry:
             del self._by_key[entry.key]
@@ -137,6 +145,8 @@ class Gateways:
         wrong, taken = [], []
         for via, next_hops in found.items():
             entry = self._by_id.get(via.id)
+            if entry is None and via.id in self._spent:
+                continue  # it is on its way out, or stays for others who use it
             if entry is None:
                 key = via.id in ownership.GROUP_IDS, next_hops
                 self._adopted.setdefault(key, []).append(via)
