@@ -161,6 +161,11 @@ class Forwarding:
         """
         return self.book(failure.table).failed(failure)
 
+    def is_taken(self, failure: model.RouteFailure) -> bool:
+        """Whether somebody is known to have a route under the very key of one that was refused."""
+        routes = self.foreign.get(failure.table, {}).get(failure.prefix, {})
+        return ownership.ROUTE_METRIC in routes
+
     def retry(self) -> bool:
         """Try again what was refused; whether there was any."""
         batches = [batch for book in self.books.values() for batch in book.retry()]

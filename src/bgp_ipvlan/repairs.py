@@ -69,6 +69,10 @@ class Repairs:
         self._counters.failed += len(failures)
         tell.failed([failure for failure in failures if not self._forwarding.failed(failure)])
         self._retry_soon()
+        if any(f.reason == "foreign-route" and not self._forwarding.is_taken(f) for f in failures):
+            # By nobody we know of, so by ourselves: we heard late that it was deleted, and had
+            # put it back meanwhile.
+            self._look()
 
     def _retry_soon(self) -> None:
         if not self._delay:
@@ -95,6 +99,10 @@ class Repairs:
 
     def object_touched(self) -> None:
         """Somebody changed or deleted a nexthop object: only reading tells which routes are left."""
+        self._look()
+
+    def _look(self) -> None:
+        """Have the kernel read, at once if that was not needed too often in this period."""
         self._watch()
         self._audits += 1
         if self._audits <= _OFTEN:

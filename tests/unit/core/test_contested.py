@@ -146,6 +146,22 @@ async def test_an_object_deleted_again_and_again(
     assert world.core.counters.audits == audits + 6
 
 
+async def test_news_of_a_deletion_that_come_late(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is there again when we hear that it was deleted: that is found out, not retried for ever."""
+    monkeypatch.setattr(repairs, "_RETRY_FIRST", 30.0)
+    await world.start()
+    world.learn(OTHER)
+    world.core.own_route_touched(MAIN, model.nlri(OTHER), present=False)
+    await world.until(lambda: world.core.counters.failed == 1, "refused, since it is there")
+    book = world.core.forwarding.books[MAIN]
+    await world.until(lambda: not book.failing, "an audit finds that it is ours")
+    assert world.routes.table() == {OTHER: VIA}
+    world.learn(OTHER, paths=())
+    assert world.routes.table() == {}
+
+
 async def test_our_very_key_is_taken_over(world: World, caplog: pytest.LogCaptureFixture) -> None:
     """`ip route replace … metric 17900` by somebody: his stays, ours is back when his is gone."""
     await world.start()
