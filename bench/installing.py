@@ -41,19 +41,36 @@ def run(name: str, *, version: int, routes: int) -> Installed:
         sender, receiver = wired(lab)
         installer = installers.ALL[name](receiver)
         installer.start()
-        with contextlib.closing(fib.Fib(receiver, version)) as table:
-            feeder = installer.feed(sender, version, routes)
+        try:
+            return _measured(installer, sender, receiver, version=version, routes=routes)
+        except namespace.LabError as error:
+            logs = [one.tail() for one in installer.processes]
+            raise namespace.LabError("\n".join((str(error), *logs))) from None
 
-            def alive() -> bool:
-                return all(one.alive for one in installer.processes)
 
-            feeder.process.signal(signal.SIGUSR1)
-            last = table.full(routes, alive)
-            memory = sum(transfer.resident(one.pid) for one in installer.processes)
-            feeder.process.signal(signal.SIGUSR2)
-            gone = table.empty(routes, lambda: True)
-        first, closed = (float(feeder.wait(event)["time"]) for event in ("first", "closed"))
-        return Installed(first, last, memory, closed, gone)
+def _measured(
+    installer: installers.Installer,
+    sender: namespace.Host,
+    receiver: namespace.Host,
+    *,
+    version: int,
+    routes: int,
+) -> Installed:
+    """Fill and empty."""
+
+    def alive() -> bool:
+        return all(one.alive for one in installer.processes)
+
+    with contextlib.closing(fib.Fib(receiver, version)) as table:
+        feeder = installer.feed(sender, version, routes)
+        feeder.process.signal(signal.SIGUSR1)
+        last = table.full(routes, alive)
+        memory = sum(transfer.resident(one.pid) for one in installer.processes)
+        feeder.process.signal(signal.SIGUSR2)
+        # What is raw ends with its routes.
+        gone = table.empty(routes, lambda: True)
+    first, closed = (float(feeder.wait(event)["time"]) for event in ("first", "closed"))
+    return Installed(first, last, memory, closed, gone)
 
 
 def wired(lab: namespace.Lab) -> tuple[namespace.Host, namespace.Host]:
