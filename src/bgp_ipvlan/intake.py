@@ -12,6 +12,8 @@ from collections.abc import Coroutine, Iterable, Iterator, Sequence
 
 from bgp_ipvlan import capacity, forwarding, model, origin, plan, ports, surroundings, tell
 
+_BY_LINKS = frozenset(("nexthop-offlink", "nexthop-own", "own-echo", "duplicate-prefix"))
+"""Reasons that may not hold with other addresses of ours."""
 _SLICE = 2000
 """Prefixes decided anew per turn of the loop: about 5 ms."""
 
@@ -90,8 +92,8 @@ class Intake:
     def decide_stranded(self) -> None:
         """Next hops came or went, nothing else: decide what that concerns, in slices."""
         for family in model.Family:
-            offlink = [k for k, why in self.refused[family].items() if why == "nexthop-offlink"]
-            keys = offlink + self._forwarding.stranded(family)
+            refused = [k for k, why in self.refused[family].items() if why in _BY_LINKS]
+            keys = refused + self._forwarding.stranded(family)
             if keys:
                 self._go_on(self._decide_keys(family, keys))
 

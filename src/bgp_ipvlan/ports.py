@@ -6,7 +6,6 @@ Each is a small Protocol made of the records of `model`; what stands behind one
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Protocol
 
@@ -42,6 +41,16 @@ class Links(Protocol):
 
         A link of that name that is not ours is left alone: reason `foreign-link`.
         """
+
+
+class Room(Protocol):
+    """Something that is set or not, and can be waited for: an `asyncio.Event`."""
+
+    def is_set(self) -> bool:
+        """Whether there is room now."""
+
+    async def wait(self) -> object:
+        """Return when there is."""
 
 
 class Routes(Protocol):
@@ -95,7 +104,7 @@ class Routes(Protocol):
         """Return when everything queued so far has been answered by the kernel."""
 
     @property
-    def room(self) -> asyncio.Event:
+    def room(self) -> Room:
         """Set while the queue is short enough to take more (back-pressure)."""
 
 

@@ -342,29 +342,30 @@ class Reconciler:
         """Something happened to links or addresses."""
         await self.around.read()
         # First of all: a session whose link is down has to end at once.
-        changed = self._look_around()
+        self._look_around()
         if await self._upkeep.shims(self.around.links):
             await self.around.read()
         if self.around.news():
             for network_id in tuple(self._state.networks):
                 self.network_changed(network_id)
-            changed = self._look_around() or changed
-        if changed:
-            # The kernel drops IPv4 routes without a word when a link or an address goes
-            # (kernel sheet, section 3): what it still has must be read.
-            self._audit_due.set()
-            self._intake.decide_again(None)
+            self._look_around()
 
-    def _look_around(self) -> bool:
-        """Work out what follows from the links as last read; True if that is news."""
+    def _look_around(self) -> None:
+        """Do what follows from the links as last read."""
         self.around.recompute()
-        changed = self.around.routing_news()
-        if changed:
-            # One message per next hop, before anything that costs a message per route.
-            self.forwarding.use(self.around.tables)
-            self.forwarding.refresh(self.around.next_hops.way)
-            self._tell_engine()
-        return changed
+        news = self.around.routing_news()
+        if news is None:
+            return
+        # One message per next hop, before anything that costs a message per route.
+        self.forwarding.use(self.around.tables)
+        self.forwarding.refresh(self.around.next_hops.way)
+        self._tell_engine()
+        self._intake.decide_stranded()
+        if news.guarded:
+            self._intake.decide_again(tuple(news.guarded))
+        if news.lost:
+            # What the kernel still has must be read.
+            self._audit_due.set()
 
     def _tell_engine(self) -> None:
         if self._engine is not None:

@@ -2,10 +2,32 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 
 from bgp_ipvlan import config, model, ownership, plan, ports
 from bgp_ipvlan import state as state_
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Meaning:
+    """What the links mean for learned routes."""
+
+    connected: frozenset[model.Prefix] = frozenset()
+    networks: tuple[tuple[model.Prefix, int], ...] = ()
+    addresses: frozenset[model.Address] = frozenset()
+    tables: tuple[tuple[int, int], ...] = ()
+    exits: frozenset[tuple[int, int]] = frozenset()
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class News:
+    """What has changed of it."""
+
+    lost: bool
+    """A connected network has gone: so have IPv4 routes, without a word (kernel sheet, section 3)."""
+    guarded: frozenset[model.Prefix]
+    """What is learned inside these has to be decided anew."""
 
 
 class Surroundings:
@@ -32,7 +54,7 @@ class Surroundings:
         self._foreign = foreign
         self.links: dict[str, model.Link] = {}
         self._seen: list[tuple[object, ...]] = []
-        self._meant: tuple[object, ...] = ()
+        self._meant = Meaning()
         self.guards = plan.learned.Guards()
         self.next_hops = plan.learned.NextHops(())
 
@@ -93,17 +115,22 @@ class Surroundings:
             asked=self.next_hops.recursive,
         )
 
-    def routing_news(self) -> bool:
-        """Whether what the links mean for learned routes changed since this was last asked."""
-        now = (
+    def routing_news(self) -> News | None:
+        """What changed of what the links mean for learned routes, since this was last asked."""
+        now = Meaning(
             self.guards.connected,
             self.next_hops.networks,
             self.next_hops.addresses,
-            self.next_hops.tables,
-            self.next_hops.exits,
+            tuple(self.next_hops.tables.items()),
+            frozenset(self.next_hops.exits.items()),
         )
-        changed, self._meant = now != self._meant, now
-        return changed
+        before, self._meant = self._meant, now
+        if now == before:
+            return None
+        return News(
+            lost=not set(before.networks) <= set(now.networks),
+            guarded=before.connected ^ now.connected,
+        )
 
     def usable(self, path: model.Path) -> bool:
         """Whether a path's next hop can be reached, as links and others' routes are now."""

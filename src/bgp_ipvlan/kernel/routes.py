@@ -160,7 +160,9 @@ class KernelRoutes:
         """
         in_use: set[int] = set()
         borrowed: model.Borrowed | None = None
-        if look or not found.ours <= self._next_hops.ways.keys():
+        # Members go with their groups; to look at them alone is not worth reading everything.
+        unknown = found.ours.difference(self._next_hops.ways, ownership.MEMBER_IDS)
+        if look or unknown:
             borrowed = {}
             for family in model.Family:
                 answers = _whole(sock, nl.RTM_GETROUTE, pack.which_of_all(family))

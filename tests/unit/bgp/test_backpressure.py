@@ -21,7 +21,9 @@ async def test_without_room_nothing_is_learned() -> None:
     try:
         await until(lambda: here.seen.has(FIRST), "the first prefix")
         states = list(here.seen.states)
-        here.engine.room.clear()
+        room = here.engine.room
+        assert isinstance(room, asyncio.Event)
+        room.clear()
         there.engine.announce([there.announcement(SECOND)])
         await there.engine.delivered([SECOND], timeout=20)
         link = next(iter(here.engine._neighbors._peers.values())).link
@@ -32,7 +34,7 @@ async def test_without_room_nothing_is_learned() -> None:
         link.session.heard(late - link.session.hold_time)
         link._tick()
         assert not here.seen.has(SECOND)
-        here.engine.room.set()
+        room.set()
         await until(lambda: here.seen.has(SECOND), "the second prefix")
         assert here.seen.states == states
     finally:

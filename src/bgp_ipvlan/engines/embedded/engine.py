@@ -33,11 +33,12 @@ class EmbeddedEngine:
         config: model.SpeakerConfig,
         events: ports.EngineEvents,
         *,
-        room: asyncio.Event | None = None,
+        room: ports.Room | None = None,
     ) -> None:
         if room is None:
-            room = asyncio.Event()
-            room.set()
+            always = asyncio.Event()
+            always.set()
+            room = always
         self.room = room
         self._config = config
         self._events = events

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Iterable, Iterator
 from typing import Protocol
 
-from bgp_ipvlan import model
+from bgp_ipvlan import model, ports
 from bgp_ipvlan.bgp import capability, session
 from bgp_ipvlan.engines.embedded import outbox, transport
 
@@ -25,7 +25,7 @@ class Owner(Protocol):
     local: model.SpeakerConfig
 
     @property
-    def room(self) -> asyncio.Event:
+    def room(self) -> ports.Room:
         """Set while more can be learned."""
 
     def on_event(self, link: Link, event: session.Event) -> None:

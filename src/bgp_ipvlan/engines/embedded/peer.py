@@ -12,7 +12,7 @@ import logging
 import time
 from typing import Protocol
 
-from bgp_ipvlan import errors, model
+from bgp_ipvlan import errors, model, ports
 from bgp_ipvlan.bgp import capability, message, session, update
 from bgp_ipvlan.engines.embedded import backoff, initial, outbox, transport
 from bgp_ipvlan.engines.embedded import link as link_
@@ -39,7 +39,7 @@ class Owner(Protocol):
     def marks_shutdown(self) -> bool:
         """Whether it goes out with GRACEFUL_SHUTDOWN (RFC 8326)."""
 
-    room: asyncio.Event
+    room: ports.Room
     """Set while more can be learned."""
 
     def restart_capability(self, peer: Peer) -> capability.GracefulRestart | None:
@@ -212,7 +212,7 @@ class Peer:
         return {one.connection.local for one in self._links}
 
     @property
-    def room(self) -> asyncio.Event:
+    def room(self) -> ports.Room:
         """Set while more can be learned."""
         return self.owner.room
 
