@@ -7,7 +7,6 @@ before when links, networks or others' routes change.
 from __future__ import annotations
 
 import asyncio
-from collections import defaultdict
 from collections.abc import Coroutine, Iterable, Iterator, Sequence
 
 from bgp_ipvlan import capacity, forwarding, model, origin, plan, ports, surroundings, tell
@@ -40,6 +39,7 @@ class Intake:
         self._own = own
         self._forwarding = forwarding
         self.capacity = capacity.Capacity(maximum, forwarding, decide=self.decide)
+        self._tell = tell.Routes()
         self._engine: ports.Engine | None = None
         self.refused: dict[model.Family, dict[model.Nlri, str]] = {f: {} for f in model.Family}
         """Best paths that are no routes, with their reason codes."""
@@ -74,11 +74,11 @@ class Intake:
             for key in decision.accepted:
                 refused.pop(key, None)
         refused.update(decision.refused)
-        tell.withdrawn(self._forwarding.drop(family, gone))
+        self._tell.withdrawn(self._forwarding.drop(family, gone))
         if way is not None:
             self._own.replaced(family, decision.accepted)
             batches = self._forwarding.through(family, decision.gateways, way, decision.accepted)
-            tell.learned(batches, way.next_hops, self._around.names)
+            self._tell.learned(batches, way.next_hops, self._around.names)
         tell.refused(change, news)
         if gone:
             self.capacity.freed()
@@ -123,10 +123,12 @@ class Intake:
         """Decide some prefixes anew from the paths they have now."""
         if self._engine is None:
             return
-        groups: dict[tuple[model.Path, ...], list[model.Nlri]] = defaultdict(list)
+        # By identity, which whole UPDATEs share: hashing paths costs more than all the rest.
+        groups: dict[int, tuple[tuple[model.Path, ...], list[model.Nlri]]] = {}
         for key in keys:
-            groups[self._engine.best(family, key)].append(key)
-        for paths, prefixes in groups.items():
+            paths = self._engine.best(family, key)
+            groups.setdefault(id(paths), (paths, []))[1].append(key)
+        for paths, prefixes in groups.values():
             self.best_paths(model.BestPaths(family, paths, prefixes))
 
     def withdraw(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
@@ -12,41 +13,70 @@ log = logging.getLogger("bgp_ipvlan")
 
 _LINES = 5
 """Up to so many prefixes of one batch get a line of their own."""
+_MOMENT = 0.2
+"""Seconds in which larger batches become one line."""
 _QUIET = frozenset(("own-echo", "shared-prefix", "max-routes"))
 """Refusals that nobody need look into, or that are told of once for all."""
 
 
-def withdrawn(batches: Iterable[model.RouteBatch]) -> None:
-    """Routes that go.
+class Routes:
+    """Routes that come and go.
 
-    Args:
-        batches: what is being written.
+    A few are told of one by one and at once; many, such as a neighbour's table that comes in a
+    hundred batches, in one line when the moment is over: a line per batch costs as much as the
+    batch itself.
     """
-    for batch in batches:
-        for line in _lines(batch.table[0], batch.prefixes):
-            log.info("route withdrawn %s", line)
 
+    def __init__(self) -> None:
+        self._many: dict[tuple[model.Family, str, str], tuple[model.Nlri, int]] = {}
+        """Family, word and next hops → the first prefix, and how many."""
 
-def learned(
-    batches: Iterable[model.RouteBatch],
-    next_hops: Iterable[model.NextHop],
-    names: Mapping[int, str],
-) -> None:
-    """Routes that come or change.
+    def withdrawn(self, batches: Iterable[model.RouteBatch]) -> None:
+        """Routes that go.
 
-    Args:
-        batches: what is being written.
-        next_hops: where they lead.
-        names: interfaces by index.
-    """
-    hops = " ".join(
-        f"next_hop={hop.gateway} interface={names.get(hop.ifindex, hop.ifindex)}"
-        for hop in next_hops
-    )
-    for batch in batches:
-        if batch.value is not None:
-            for line in _lines(batch.table[0], batch.prefixes):
-                log.info("route learned %s %s", line, hops)
+        Args:
+            batches: what is being written.
+        """
+        for batch in batches:
+            self._tell(batch, "withdrawn", "")
+
+    def learned(
+        self,
+        batches: Iterable[model.RouteBatch],
+        next_hops: Iterable[model.NextHop],
+        names: Mapping[int, str],
+    ) -> None:
+        """Routes that come or change.
+
+        Args:
+            batches: what is being written.
+            next_hops: where they lead.
+            names: interfaces by index.
+        """
+        hops = "".join(
+            f" next_hop={hop.gateway} interface={names.get(hop.ifindex, hop.ifindex)}"
+            for hop in next_hops
+        )
+        for batch in batches:
+            if batch.value is not None:
+                self._tell(batch, "learned", hops)
+
+    def _tell(self, batch: model.RouteBatch, word: str, hops: str) -> None:
+        family, keys = batch.table[0], batch.prefixes
+        if len(keys) <= _LINES:
+            for line in _lines(family, keys):
+                log.info("route %s %s%s", word, line, hops)
+            return
+        if not self._many:
+            asyncio.get_running_loop().call_later(_MOMENT, self._over)
+        first, count = self._many.get((family, word, hops), (keys[0], 0))
+        self._many[family, word, hops] = first, count + len(keys)
+
+    def _over(self) -> None:
+        many, self._many = self._many, {}
+        for (family, word, hops), (first, count) in many.items():
+            prefix = model.prefix(family, first)
+            log.info("route %s count=%d first_prefix=%s%s", word, count, prefix, hops)
 
 
 def failed(failures: Iterable[model.RouteFailure]) -> None:

@@ -111,11 +111,12 @@ class Guards:
         """
         heads, lengths = self._tables[family]
         refused: dict[model.Nlri, str] = {}
-        for key in prefixes:
-            if key[1:3] in heads:
-                reason = self._look(family, key, lengths)
-                if reason is not None:
-                    refused[key] = reason
+        if not heads.isdisjoint({key[1:3] for key in prefixes}):
+            for key in prefixes:
+                if key[1:3] in heads:
+                    reason = self._look(family, key, lengths)
+                    if reason is not None:
+                        refused[key] = reason
         if foreign and not foreign.keys().isdisjoint(prefixes):
             for key in foreign.keys() & set(prefixes):
                 refused.setdefault(key, "foreign-route")
