@@ -44,6 +44,14 @@ class FakeLinks:
         assert hasattr(self, operation), operation
         self._failures[operation] = errors.KernelError(reason, f"{operation} fails by order", 5)
 
+    def forget(self, operation: Operation) -> None:
+        """That need not fail any more."""
+        self._failures.pop(operation, None)
+
+    def pending(self) -> frozenset[Operation]:
+        """What is to fail and has not."""
+        return frozenset(self._failures)
+
     def check_consumed(self) -> None:
         """Every failure ordered has happened."""
         assert not self._failures, f"never called: {set(self._failures)}"
