@@ -45,6 +45,8 @@ class RouteBook:
         """How many routes there are with a value."""
         self._gone: set[model.RouteValue] = set()
         """Values whose routes the kernel has deleted, with the object they pointed at."""
+        self._just_gone: set[model.RouteValue] = set()
+        """Those of them that a reading need not know yet."""
         self._told: set[model.Nlri] = set()
         self._values: dict[model.RouteValue, model.RouteValue] = {}
         self._touched: set[model.Nlri] | None = None
@@ -150,6 +152,15 @@ class RouteBook:
         They are absent from now on. Who wants something else for them says so (`want`).
         """
         self._gone.add(value)
+        self._just_gone.add(value)
+
+    def _not_gone(self, values: set[model.RouteValue]) -> None:
+        """The kernel still has routes with these: those it has none of are absent one by one."""
+        for prefix in self.wanted.keys() | self._other.keys():
+            value = self._other[prefix] if prefix in self._other else self.wanted.get(prefix)
+            if value in values:
+                self._have(prefix, None)
+        self._gone -= values
 
     def failed(self, failure: model.RouteFailure) -> bool:
         """The kernel refused one route; it is tried again by `retry`.
@@ -234,6 +245,7 @@ class RouteBook:
             What it should have.
         """
         self._touched = set()
+        self._just_gone.clear()
         believed = self.wanted.copy()
         for prefix, value in self._other.items():
             if value is None:
@@ -258,6 +270,10 @@ class RouteBook:
         """
         touched, self._touched = self._touched or set(), None
         found = [prefix for prefix in drift if prefix not in touched]
+        if self._gone:
+            back = self._gone.intersection(filter(None, drift.values())) - self._just_gone
+            if back:
+                self._not_gone(back)
         for prefix in found:
             self._have(prefix, drift[prefix])
         # Refused because a route of ours that we did not know of was there: no longer.

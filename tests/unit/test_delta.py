@@ -386,3 +386,29 @@ def test_what_a_refusal_left_is_read_as_news() -> None:
         believed = book.watch()
         assert believed[A] != found
         assert book.observe({A: found}) == [model.RouteBatch(MAIN, via(2), [A], replace=True)]
+
+
+def test_an_object_that_did_not_go_after_all() -> None:
+    """Others use it, or its deletion was refused: its routes are found, and deleted or replaced."""
+    book = delta.RouteBook(MAIN)
+    book.want(via(1), KEYS[:4])
+    book.sweep()
+    book.gone(via(1))
+    book.want(None, [A])
+    book.want(via(2), [B])
+    left = dict.fromkeys([A, *KEYS[2:4]], via(1))
+    assert book.watch() == {B: via(2)}
+    assert book.observe(left) == [model.RouteBatch(MAIN, None, [A], was=via(1))]
+    assert book.want(via(2), KEYS[2:4]) == [model.RouteBatch(MAIN, via(2), KEYS[2:4], replace=True)]
+    assert book.watch() == dict.fromkeys(KEYS[1:4], via(2))
+    assert not book.uses(via(1))
+
+
+def test_an_object_that_goes_while_the_kernel_is_read() -> None:
+    """The reading is older: its routes are absent all the same."""
+    book = delta.RouteBook(MAIN)
+    book.sweep()
+    book.watch()
+    book.gone(via(1))
+    assert book.observe({A: via(1)}) == []
+    assert book.want(via(2), [A]) == [model.RouteBatch(MAIN, via(2), [A])]
