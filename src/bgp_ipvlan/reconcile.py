@@ -378,9 +378,6 @@ class Reconciler:
             for network_id in {endpoint.network_id for endpoint in gone}:
                 self.network_changed(network_id)
             await self.endpoints_gone(gone)
-        # Flushed first, so that the kernel shows what the books say; and what the loop changes
-        # while the kernel is read is left alone this time.
-        await self._routes.flush()
         before = {table: set(routes) for table, routes in self.forwarding.foreign.items()}
         dump = await self._read_routes()
         repaired, redecide = self.forwarding.observe(dump)
@@ -399,7 +396,11 @@ class Reconciler:
         """Read the kernel; others' routes are taken over, and events that are newer count."""
         self._foreign_news = []
         try:
-            dump = await self._routes.dump(self.forwarding.watch(), everywhere=everywhere)
+            # What the books say now has been written when the kernel is read; what the loop
+            # changes meanwhile, also while that is written, is left alone this time.
+            believed = self.forwarding.watch()
+            await self._routes.flush()
+            dump = await self._routes.dump(believed, everywhere=everywhere)
         finally:
             news, self._foreign_news = self._foreign_news, None
         self.forwarding.take_over(dump)

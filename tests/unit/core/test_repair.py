@@ -116,3 +116,18 @@ async def test_a_kernel_that_cannot_be_read(
     await world.until(lambda: not world.engine.announced, "looked again")
     assert "reason=kernel-refused" in caplog.text
     world.links.check_consumed()
+
+
+async def test_what_is_queued_when_an_audit_begins_is_no_drift(world: World) -> None:
+    """A prefix is learned just when the writer has been waited for: written once, nothing repaired."""
+    await world.start()
+    await world.settled()
+    world.routes.held = True
+    world.routes.after_flush = lambda: world.learn(OTHER)
+    await world.core._audit(full=False)
+    world.routes.held = False
+    await world.settled()
+    assert world.routes.table() == {OTHER: VIA}
+    assert len(world.routes.written) == 1
+    counters = world.core.counters
+    assert (counters.repaired, counters.failed) == (0, 0)
