@@ -227,7 +227,6 @@ class Reconciler:
         affected = self._origin.changed(network_id)
         if affected:
             self._intake.decide_again(tuple(affected))
-        self._intake.capacity.freed()
 
     async def endpoints_gone(self, endpoints: Iterable[model.Endpoint]) -> None:
         """Endpoints and their links are gone: let whoever gets their addresses next start clean."""

@@ -96,13 +96,16 @@ def test_switched_while_it_runs(scene: scene_.Scene) -> None:
         [one] = [
             n for n in scene.daemon.ask("neighbors")["neighbors"] if n["address"] == scene_.PEER
         ]
-        assert one["state"] == "Established"
+        sessions.add((one["state"], one["since"]))
         return bool(one["configured"]["recursive"])
 
+    sessions: set[tuple[str, float]] = set()
     assert not configured()
     scene.daemon.run("neighbor", "set", f"{scene_.PEER},recursive")
     scene.until(lambda: ways(scene, P4) == {"192.0.2.3%eth1"}, "routed", timeout=5)
     assert configured()
+    [(state, _)] = sessions
+    assert state == "Established"
     scene.daemon.run("neighbor", "set", f"{scene_.PEER},no-recursive")
     scene.until(lambda: scene.refused() == {P4: "nexthop-offlink"}, "refused again", timeout=5)
     assert scene.ours() == {}

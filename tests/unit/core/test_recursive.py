@@ -10,7 +10,18 @@ import pytest
 
 from bgp_ipvlan import intake, model
 from tests.fakes import routes as routes_
-from tests.unit.core.conftest import MAIN, OTHER, PATH, PEER, V4, World, again
+from tests.unit.core.conftest import (
+    ETH1,
+    MAIN,
+    NET,
+    OTHER,
+    PATH,
+    PEER,
+    V4,
+    World,
+    again,
+    net,
+)
 
 FAR = dataclasses.replace(PATH, next_hop=ipaddress.ip_address("10.9.0.5"), recursive=True)
 AROUND = model.nlri(ipaddress.ip_network("10.9.0.0/16"))
@@ -127,6 +138,22 @@ async def test_the_parent_goes_down(world: World) -> None:
 
     world.links.change("eth1", up=True)
     await world.until(lambda: world.routes.table() == {OTHER: hops("192.0.2.254")}, "back")
+
+
+async def test_a_parent_comes_with_its_first_network(world: World) -> None:
+    """What leaves by it counts from then on, and no longer when its last network goes."""
+    eth2 = (ipaddress.ip_interface("198.51.100.1/24"),)
+    world.links.links["eth2"] = dataclasses.replace(ETH1, index=4, name="eth2", addresses=eth2)
+    hop = model.NextHop(ipaddress.ip_address("198.51.100.2"), 4)
+    world.routes.foreign[MAIN][AROUND] = {0: model.ForeignRoute("proto static", (hop,))}
+    await world.start()
+    world.learn(OTHER, paths=(FAR,))
+    assert world.reason(OTHER) == "nexthop-offlink"
+
+    await world.create(net(parent="eth2"))
+    await world.until(lambda: world.routes.table().get(OTHER) == routes_.Hops((hop,)), "routed")
+    await world.remove(NET)
+    await world.until(lambda: world.reason(OTHER) == "nexthop-offlink", "refused")
 
 
 async def test_without_nexthop_objects(world: World, tmp_path: Path) -> None:
