@@ -87,10 +87,10 @@ class FakeKernel:
         assert not (replace and id_ in self.known), "changes a stranger's object"
         if id_ in self.strangers and not replace:
             return
-        if all(hop.ifindex not in self.down for hop in next_hops):
-            if replace or id_ not in self.objects:
-                self.objects[id_] = next_hops
-                self.strangers.pop(id_, None)
+        up = all(hop.ifindex not in self.down for hop in next_hops)
+        if up and (replace or id_ not in self.objects):
+            self.objects[id_] = next_hops
+            self.strangers.pop(id_, None)
 
     def delete_object(self, id_: int) -> None:
         """Delete an object, and silently all routes that point at it."""

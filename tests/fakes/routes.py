@@ -52,6 +52,7 @@ class FakeRoutes:
         """Since the start, as done."""
         self.led: list[tuple[int, tuple[model.NextHop, ...]]] = []
         self.retired: list[int] = []
+        self.refused: list[model.RouteFailure] = []
         self.during_dump: Callable[[], None] | None = None
         """Called once, after the next dump was taken and before it is delivered."""
         self.after_flush: Callable[[], None] | None = None
@@ -112,6 +113,7 @@ class FakeRoutes:
         self.during_dump = self.after_flush = None
         self.written.clear()
         self.retired.clear()
+        self.refused.clear()
 
     @property
     def busy(self) -> bool:
@@ -252,6 +254,7 @@ class FakeRoutes:
             if (reason := self._write(work, key))
         ]
         if failures:
+            self.refused += failures
             asyncio.get_running_loop().call_soon(self.on_failures, failures)
 
     def _write(self, batch: model.RouteBatch, key: model.Nlri) -> str:
