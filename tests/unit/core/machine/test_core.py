@@ -139,9 +139,8 @@ class Core(ours.Ours, others.Others):
         assert wanted.announced == set(self.world.engine.announced)
 
 
-TestCore = Core.TestCase
+TestCore = pytest.mark.timeout(3600)(Core.TestCase)
 # As many examples as the profile says: a hundred, and in `make soak` fifty times that.
 TestCore.settings = hypothesis.settings(
     stateful_step_count=40, deadline=None, suppress_health_check=list(hypothesis.HealthCheck)
 )
-TestCore.pytestmark = [pytest.mark.timeout(3600)]
