@@ -11,16 +11,13 @@ import random
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from tests.chaos import hands, oracle, sender, witness
+from tests.chaos import hands, oracle, rest, sender, witness
 from tests.chaos.sender import LONG, SHORT, Restart, Saying
 from tests.chaos.world import BIRD, US, World
 
 T = TypeVar("T")
-STRANGERS_ARE_NOTICED = False
-"""Whether our routes leave a nexthop object whose id somebody else has taken."""
-BORROWING_IS_SAFE = False
-"""Whether others' routes through nexthop objects of ours are spared in all tables, and by a
-cleanup."""
+SIBLINGS_ARE_COUNTED = False
+"""Whether one of two foreign routes under one key may go without the other being forgotten."""
 _NEXT_HOPS = {
     4: (
         *("192.0.2.2", "192.0.2.11"),
@@ -225,6 +222,24 @@ def restart(world: World, rng: random.Random) -> str:
     return f"daemon: {how}, {', '.join(said) or 'nothing'}, start"
 
 
+def renew(world: World, rng: random.Random) -> str:
+    """The daemon crashes or stops and starts: no packet is lost, so no route goes meanwhile."""
+    if not world.whole:
+        mend(world, rng)
+        come_back(world, rng)
+    rest.settle(world)
+    before = set(witness.look(world.us).routes)
+    how = rng.choice(("kill", "stop"))
+    with witness.Watch(world.us) as watch:
+        world.end_daemon(how)
+        world.start_daemon()
+        rest.settle(world)
+        # What comes and goes for a barrier was not there before.
+        gone = sorted(map(str, before & watch.deleted()))
+    assert gone == [], f"deleted over a restart: {gone}"
+    return f"daemon: {how}, start; nothing was deleted"
+
+
 def storm(world: World, rng: random.Random) -> str:
     """Tens of thousands of others' routes come and go while it runs."""
     count = rng.randrange(20_000, 40_000)
@@ -273,15 +288,16 @@ ACTIONS = (
     Action(address_gone),
     Action(mend, 3),
     Action(restart, 2),
+    Action(renew),
     Action(storm),
     Action(blind, 2),
     Action(hands.add, 4),
-    Action(hands.append),
+    *([Action(hands.append)] if SIBLINGS_ARE_COUNTED else []),
     Action(hands.remove, 3),
     Action(hands.on_ours, 4),
     Action(hands.repaired, 2),
-    *([Action(hands.strange_object)] if STRANGERS_ARE_NOTICED else []),
-    *([Action(hands.borrow)] if BORROWING_IS_SAFE else []),
+    Action(hands.strange_object),
+    Action(hands.borrow),
 )
 
 

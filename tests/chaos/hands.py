@@ -18,7 +18,6 @@ _KINDS = {
         "{via} proto 179 metric 5",
         f"{{via}} proto static metric {witness.METRIC}",
         "{via} proto static table 100",
-        "{via} proto static tos 0x10",
         "blackhole proto static",
         "unreachable proto boot metric 4000",
     ),
@@ -48,9 +47,12 @@ def _bulky(prefix: oracle.Prefix) -> bool:
 
 
 def append(world: World, rng: random.Random) -> str:
-    """Somebody has two routes under one key."""
+    """Somebody has two routes for one prefix with one metric."""
     prefix = rng.choice(_prefixes(world))
-    specs = [f"{prefix} {via} proto static" for via in _VIA[prefix.version][:2]]
+    one, other = (f"{prefix} {via} proto static" for via in _VIA[prefix.version][:2])
+    if prefix.version == 4 and rng.random() < 0.5:
+        other = f"{one} tos 0x10"
+    specs = [one, other]
     world.both(*(f"route append {spec}" for spec in specs))
     world.theirs += specs
     return f"route append {'; '.join(specs)}"

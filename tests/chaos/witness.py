@@ -12,9 +12,10 @@ import os
 import re
 import socket
 import struct
+import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 from lab import namespace
 from tests.chaos.oracle import BLACKHOLE, Around, Hop, Interface, Prefix, Route
@@ -116,6 +117,48 @@ def _interfaces(links: list[dict[str, Any]]) -> tuple[Interface, ...]:
         )
         for link in links
     )
+
+
+class Watch:
+    """`ip monitor route`, from `with` on.
+
+    IPv4 routes that go with their nexthop object are not told, nor those of a link that goes down.
+    """
+
+    def __init__(self, host: namespace.Host) -> None:
+        self._host = host
+        self._marks = 0
+
+    def __enter__(self) -> Self:
+        self._log = f"monitor-{time.monotonic_ns()}.log"
+        self._process = self._host.start("ip", "monitor", "route", log=self._log)
+        self._mark()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.stop()
+
+    def _mark(self) -> None:
+        """Wait until it shows what happens now; so all before has been shown."""
+        self._marks += 1
+        mark = f"198.18.0.{self._marks}"
+
+        def shown() -> bool:
+            # Again and again: what comes before it has subscribed is never shown.
+            for verb in ("add", "del"):
+                self._host.run("ip", "route", verb, "blackhole", mark, "proto", "static")
+            return f"Deleted blackhole {mark} " in self._process.output()
+
+        namespace.wait_until(shown, "the monitor of routes")
+
+    def deleted(self) -> set[Prefix]:
+        """The prefixes of our routes that were deleted until now."""
+        self._mark()
+        lines = re.findall(
+            rf"(?m)^Deleted (?:\w+ )?([0-9a-f:.]+\S*) .*proto {PROTOCOL} .*metric {METRIC}",
+            self._process.output(),
+        )
+        return {ipaddress.ip_network(text) for text in lines}
 
 
 def inside(host: namespace.Host, work: Callable[[], T]) -> T:

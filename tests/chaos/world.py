@@ -199,6 +199,7 @@ class World:
         before = [one for one in self.senders if self.feasible(str(one.address)) and not one.away]
         for one in before:
             self.barrier(one)
+        self.wait_bird()
         yield
         for one in before:
             if not self.feasible(str(one.address)):
