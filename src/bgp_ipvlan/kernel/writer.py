@@ -65,11 +65,16 @@ class Writer:
         self._loop = asyncio.get_running_loop()
         self.lock = threading.Lock()
         """Held while something is written: `next_hops` does not change then."""
-        self._queue: queue.SimpleQueue[_Work] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[list[model.RouteBatch] | Callable[[], None]]
+        self._queue = queue.SimpleQueue()
         self._urgent: collections.deque[_Work] = collections.deque()
         """Done before whatever is taken from the queue next."""
         self._waiting: collections.deque[model.RouteBatch] = collections.deque()
-        """The batches in the queue, as the loop knows it."""
+        """The batches in the queue, as the loop knows it; at its end those of `_held`."""
+        self._held: list[model.RouteBatch] = []
+        """To be queued together: each hand-over costs both threads a change of the GIL."""
+        self._held_prefixes = 0
+        self._turn: asyncio.Handle | None = None
         self._prefixes = self._replacing = 0
         """How many there are in those, and how many of them replace a route."""
         self.room = asyncio.Event()
@@ -86,6 +91,7 @@ class Writer:
 
     async def close(self) -> None:
         """Write what is queued, stop the thread."""
+        self._hand_over()
         self._queue.put(self._end)
         await self._loop.run_in_executor(None, self._thread.join)
 
@@ -97,12 +103,27 @@ class Writer:
             if self._may_hurry(batch):
                 self._hurry(batch)
                 continue
+            at_once = not self._waiting
             self._waiting.append(batch)
             self._prefixes += len(batch.prefixes)
             self._replacing += len(batch.prefixes) if batch.replace else 0
-            self._queue.put(batch)
+            self._held.append(batch)
+            self._held_prefixes += len(batch.prefixes)
+            if at_once or self._held_prefixes >= _SEND:
+                self._hand_over()
+        if self._held and self._turn is None:
+            self._turn = self._loop.call_soon(self._hand_over)
         if self._prefixes > _HIGH:
             self.room.clear()
+
+    def _hand_over(self) -> None:
+        """To the thread: at once while it has nothing to do, else when it is worth it."""
+        if self._turn is not None:
+            self._turn.cancel()
+            self._turn = None
+        if self._held:
+            self._queue.put(self._held)
+            self._held, self._held_prefixes = [], 0
 
     def _may_hurry(self, batch: model.RouteBatch) -> bool:
         """Whether a batch has nothing to do with what it would go before."""
@@ -130,11 +151,13 @@ class Writer:
         if self._objects and not keep and not self._replacing:
             self._hurry(functools.partial(self._retire, via.id, ahead=True))
         else:
+            self._hand_over()
             self._queue.put(functools.partial(self._retire, via.id, keep=keep))
 
     async def flush(self) -> None:
         """Wait until all that was queued has been answered."""
         done = asyncio.Event()
+        self._hand_over()
         self._queue.put(lambda: self._tell(done.set))
         await done.wait()
 
@@ -149,7 +172,8 @@ class Writer:
     # --- on the thread of its own ------------------------------------------------------------
 
     def _run(self) -> None:
-        for work in self._take():
+        while not self._ended:
+            work = self._queue.get()
             with self.lock:
                 if isinstance(work, list):
                     self._safely(functools.partial(self._write, work), work)
@@ -159,25 +183,6 @@ class Writer:
                     self._safely(work)
                 if self._queue.empty():
                     self._retired.clear()
-
-    def _take(self) -> Iterator[list[model.RouteBatch] | Callable[[], None]]:
-        """What is queued, small batches together."""
-        batches: list[model.RouteBatch] = []
-        while not self._ended:
-            try:
-                work = self._queue.get(block=not batches)
-            except queue.Empty:
-                work = _nothing
-            if isinstance(work, model.RouteBatch):
-                batches.append(work)
-                if sum(len(batch.prefixes) for batch in batches) < _SEND:
-                    continue
-                work = _nothing
-            if batches:
-                yield batches
-                batches = []
-            if work is not _nothing or self._urgent:
-                yield work
 
     def _end(self) -> None:
         self._ended = True

@@ -1,8 +1,8 @@
 """From best paths to routes, or to a refusal with its reason (D10). Pure.
 
 A batch has one next hop and many prefixes. The next hop is looked at once; the
-prefixes pass a set look-up on their first two octets, and only those that could
-touch something guarded are looked at one by one.
+prefixes pass a set look-up on their first octets, and only those that touch something
+guarded are looked at one by one.
 """
 
 from __future__ import annotations
@@ -22,6 +22,12 @@ _MARTIANS = {
     # RFC 4291: loopback and IPv4-mapped, link-local, multicast.
     model.Family.IPV6: ("::/96", "::ffff:0:0/96", "fe80::/10", "ff00::/8"),
 }
+
+
+_DEFAULT = b"\0"
+"""The key of the default route."""
+_Networks = dict[int, str]
+"""Network bits → why nothing inside may be learned."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -78,23 +84,27 @@ class Guards:
 
     __hash__ = None  # type: ignore[assignment]  # compared, never a key
 
-    def _table(self, family: model.Family) -> tuple[frozenset[bytes], dict[int, dict[int, str]]]:
-        """Heads that may be guarded, and the guards by length → network bits → reason."""
-        lengths: dict[int, dict[int, str]] = {}
-        heads = set(_short_heads())
+    def _table(self, family: model.Family) -> tuple[dict[int, set[bytes]], dict[int, _Networks]]:
+        """The heads of what is guarded, by octets; and the guards: length → network bits → reason.
+
+        A head is as many whole octets as hold the guard, so that only what is inside has it.
+        """
+        lengths: dict[int, _Networks] = {}
+        heads: dict[int, set[bytes]] = {}
+        for length, networks in _martians(family).items():
+            lengths[length] = dict(networks)
+        # Two classes of heads do for the martians, which few prefixes come near.
+        for octets, some in _martian_heads(family).items():
+            heads[octets] = set(some)
         # Later reasons replace earlier ones: connected is the strongest.
-        for reason, prefixes in (
-            ("martian", map(ipaddress.ip_network, _MARTIANS[family])),
-            ("own-prefix", iter(self.own)),
-            ("connected-overlap", iter(self.connected)),
-        ):
+        for reason, prefixes in (("own-prefix", self.own), ("connected-overlap", self.connected)):
             for prefix in prefixes:
-                if model.Family.of(prefix) is not family or prefix.prefixlen == 0:
-                    continue
-                bits = int(prefix.network_address) >> (family.bits - prefix.prefixlen)
-                lengths.setdefault(prefix.prefixlen, {})[bits] = reason
-                heads.update(_heads(prefix))
-        return frozenset(heads), lengths
+                if model.Family.of(prefix) is family and prefix.prefixlen:
+                    bits = int(prefix.network_address) >> (family.bits - prefix.prefixlen)
+                    lengths.setdefault(prefix.prefixlen, {})[bits] = reason
+                    octets = (prefix.prefixlen + 7) // 8
+                    heads.setdefault(octets, set()).update(_heads(prefix, octets))
+        return heads, lengths
 
     def refusals(
         self,
@@ -111,12 +121,18 @@ class Guards:
         """
         heads, lengths = self._tables[family]
         refused: dict[model.Nlri, str] = {}
-        if not heads.isdisjoint({key[1:3] for key in prefixes}):
-            for key in prefixes:
-                if key[1:3] in heads:
-                    reason = self._look(family, key, lengths)
-                    if reason is not None:
-                        refused[key] = reason
+        longest = 1 + max(heads)
+        # Few, since the prefixes of a batch tend to lie side by side.
+        beginnings = {key[1:longest] for key in prefixes}
+        suspects = {_DEFAULT} if b"" in beginnings else set()
+        for octets, some in heads.items():
+            if not some.isdisjoint({beginning[:octets] for beginning in beginnings}):
+                end = 1 + octets
+                suspects.update(key for key in prefixes if key[1:end] in some)
+        for key in suspects:
+            reason = self._look(family, key, lengths)
+            if reason is not None:
+                refused[key] = reason
         if foreign and not foreign.keys().isdisjoint(prefixes):
             for key in foreign.keys() & set(prefixes):
                 refused.setdefault(key, "foreign-route")
@@ -146,16 +162,29 @@ class Guards:
 
 
 @functools.cache
-def _short_heads() -> frozenset[bytes]:
-    """Prefixes shorter than 9 bits have heads of less than two octets: always looked at."""
-    return frozenset([b"", *(bytes((octet,)) for octet in range(256))])
+def _martians(family: model.Family) -> Mapping[int, _Networks]:
+    """Length → network bits → reason."""
+    found: dict[int, _Networks] = {}
+    for prefix in map(ipaddress.ip_network, _MARTIANS[family]):
+        bits = int(prefix.network_address) >> (family.bits - prefix.prefixlen)
+        found.setdefault(prefix.prefixlen, {})[bits] = "martian"
+    return found
 
 
-def _heads(prefix: model.Prefix) -> Iterable[bytes]:
-    """Every two-octet beginning of an address inside a prefix."""
-    first = int.from_bytes(prefix.network_address.packed[:2])
-    count = 1 << max(0, 16 - prefix.prefixlen)
-    return (number.to_bytes(2) for number in range(first, first + count))
+@functools.cache
+def _martian_heads(family: model.Family) -> Mapping[int, frozenset[bytes]]:
+    found: dict[int, set[bytes]] = {}
+    for prefix in map(ipaddress.ip_network, _MARTIANS[family]):
+        octets = 8 if prefix.prefixlen > 64 else 1
+        found.setdefault(octets, set()).update(_heads(prefix, octets))
+    return {octets: frozenset(heads) for octets, heads in found.items()}
+
+
+def _heads(prefix: model.Prefix, octets: int) -> Iterable[bytes]:
+    """Every beginning of so many octets that an address inside a prefix has."""
+    first = int.from_bytes(prefix.network_address.packed[:octets])
+    count = 1 << max(0, 8 * octets - prefix.prefixlen)
+    return (number.to_bytes(octets) for number in range(first, first + count))
 
 
 class NextHops:
