@@ -192,7 +192,8 @@ class RouteBook:
         """
         changed = list(prefixes)
         self._changed(changed, present=present)
-        return self._repair((p for p in changed if p not in self.failing), delete=self._swept)
+        self.failing.difference_update(changed)
+        return self._repair(changed, delete=self._swept)
 
     def hold(self, prefixes: Iterable[model.Nlri], *, present: bool) -> list[model.Nlri]:
         """As `lost`, but they are repaired with `retry`.

@@ -227,6 +227,8 @@ class Reconciler:
         affected = self._origin.changed(network_id)
         if affected:
             self._intake.decide_again(tuple(affected))
+        if self._engine is not None and self.around.has_other_parents():
+            self._look_around()
 
     async def endpoints_gone(self, endpoints: Iterable[model.Endpoint]) -> None:
         """Endpoints and their links are gone: let whoever gets their addresses next start clean."""
@@ -295,8 +297,9 @@ class Reconciler:
             self._foreign_news.append((table, prefix, metric, route))
         if self.forwarding.foreign_route(table, prefix, metric, route):
             self._decide(table[0], [prefix])
-        if metric == ownership.ROUTE_METRIC and route is not None:
-            # Under our very key. It may have taken the place of ours without another word.
+        if metric == ownership.ROUTE_METRIC:
+            # Under our very key. It may have taken the place of ours without another word, or kept
+            # it, and now there is room again.
             self._repairs.touched(table, prefix, present=False)
         self._resolve_soon()
 

@@ -18,6 +18,7 @@ class Meaning:
     addresses: frozenset[model.Address] = frozenset()
     tables: tuple[tuple[int, int], ...] = ()
     exits: frozenset[tuple[int, int]] = frozenset()
+    parents: frozenset[str] = frozenset()
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -104,16 +105,22 @@ class Surroundings:
             own=[prefix for network in networks for prefix in plan.own.closed(network)],
             accept=self._settings.accept,
         )
-        parents = {network.parent for network in networks}
-        if self._settings.host_interface:
-            parents.add(self._settings.host_interface)
         self.next_hops = plan.learned.NextHops(
             self.links.values(),
-            parents,
+            self._parents(),
             table=self.table,
             foreign=self._foreign,
             asked=self.next_hops.recursive,
         )
+
+    def _parents(self) -> frozenset[str]:
+        """Those of our networks, and of networks to come."""
+        parents = {network.parent for network in self._state.networks.values()}
+        return frozenset(filter(None, (*parents, self._settings.host_interface)))
+
+    def has_other_parents(self) -> bool:
+        """Whether networks have come or gone so that `routing_news` may be some."""
+        return self._parents() != self._meant.parents
 
     def routing_news(self) -> News | None:
         """What changed of what the links mean for learned routes, since this was last asked."""
@@ -123,6 +130,7 @@ class Surroundings:
             self.next_hops.addresses,
             tuple(self.next_hops.tables.items()),
             frozenset(self.next_hops.exits.items()),
+            self._parents(),
         )
         before, self._meant = self._meant, now
         if now == before:

@@ -107,12 +107,12 @@ class Scene:
             *("--state-dir", str(self._state)),
             *flags,
         )
-
-    def start(self, *networks: model.Network) -> None:
-        """Everything, and wait for the sessions."""
         tentative = ("ip", "-6", "address", "show", "tentative")
         # Routes of an address come when it is known to be nobody else's.
         namespace.wait_until(lambda: not self.host.run(*tentative).stdout, "IPv6 addresses")
+
+    def start(self, *networks: model.Network) -> None:
+        """Everything, and wait for the sessions."""
         asyncio.run(self._put(networks))
         self.peer.start()
         self.router.start()

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from bgp_ipvlan import ownership
+from lab import namespace
 from tests.netns import scene as scene_
 
 EACH = (
@@ -45,6 +46,31 @@ def refused(scene: scene_.Scene, *prefixes: str) -> bool:
     found = scene.refused()
     none = scene.ours().keys().isdisjoint(prefixes)
     return none and all(found.get(prefix) == "foreign-route" for prefix in prefixes)
+
+
+def test_under_a_prefix_of_our_own() -> None:
+    """Where we would drop what nobody has (D13): somebody's route under that very key stays."""
+    with namespace.Lab() as lab:
+        scene = scene_.Scene(lab)
+        rest = "via 192.0.2.9 dev eth1 proto static metric 17900"
+        scene.ip(f"route add 10.1.1.0/24 {rest}")
+        scene.ip("-6 route add fd00:1::/64 via 2001:db8::9 dev eth1 metric 17900")
+        before = scene.theirs()
+        scene.start(scene_.network("10.1.1.0/24"), scene_.network("fd00:1::/64"))
+        told = [
+            f"route refused by kernel prefix={prefix} reason=foreign-route"
+            for prefix in ("10.1.1.0/24", "fd00:1::/64")
+        ]
+        scene.until(lambda: all(line in scene.daemon.log() for line in told), "refused")
+        assert all(route["pending"] for route in scene.daemon.ask("routes")["routes"])
+        scene.audit()
+        assert before == scene.theirs()
+
+        route(scene, "del", "10.1.1.0/24", rest)
+        route(scene, "del", "fd00:1::/64", "metric 17900")
+        both = {"10.1.1.0/24", "fd00:1::/64"}
+        scene.until(lambda: scene.ours().keys() == both, "ours", timeout=3)
+        assert all(scene.daemon.log().count(line) == 1 for line in told)
 
 
 def test_theirs_before_ours(scene: scene_.Scene) -> None:

@@ -140,8 +140,14 @@ async def test_the_parent_goes_down(world: World) -> None:
     await world.until(lambda: world.routes.table() == {OTHER: hops("192.0.2.254")}, "back")
 
 
-async def test_a_parent_comes_with_its_first_network(world: World) -> None:
-    """What leaves by it counts from then on, and no longer when its last network goes."""
+@pytest.mark.parametrize("advertise", [model.Advertise.SUBNET, model.Advertise.ENDPOINT])
+async def test_a_parent_comes_with_its_first_network(
+    world: World, advertise: model.Advertise
+) -> None:
+    """What leaves by it counts from then on, and no longer when its last network goes.
+
+    Without a link of our own, whose coming would have us look around anyway.
+    """
     eth2 = (ipaddress.ip_interface("198.51.100.1/24"),)
     world.links.links["eth2"] = dataclasses.replace(ETH1, index=4, name="eth2", addresses=eth2)
     hop = model.NextHop(ipaddress.ip_address("198.51.100.2"), 4)
@@ -150,9 +156,13 @@ async def test_a_parent_comes_with_its_first_network(world: World) -> None:
     world.learn(OTHER, paths=(FAR,))
     assert world.reason(OTHER) == "nexthop-offlink"
 
-    await world.create(net(parent="eth2"))
+    network = net(parent="eth2", advertise=advertise, host_access=False)
+    await world.state.put_network(network)
+    world.core.network_changed(NET)
     await world.until(lambda: world.routes.table().get(OTHER) == routes_.Hops((hop,)), "routed")
-    await world.remove(NET)
+    assert world.engine.usable(FAR)
+    await world.state.remove_network(NET)
+    world.core.network_changed(NET)
     await world.until(lambda: world.reason(OTHER) == "nexthop-offlink", "refused")
 
 
