@@ -159,6 +159,26 @@ def test_a_strangers_route_keeps_our_object(host: namespace.Host) -> None:
     c.inside(host, main)
 
 
+def test_a_strangers_route_keeps_a_member_that_left_its_group(host: namespace.Host) -> None:
+    """A group's former member is ours to delete only when nobody's route points at it."""
+    both, one = c.via(host, "192.0.2.2", "198.51.100.2"), c.via(host, "192.0.2.2")
+
+    async def main() -> None:
+        async with c.started() as kernel:
+            await kernel.set(both, "10.1.0.0/24")
+            [member] = [entry["id"] for entry in objects(host) if entry.get("dev") == "eth2"]
+            c.ip(host, f"route add 10.9.0.0/24 nhid {member} proto static")
+            kernel.routes.lead(kernel.ids[both], one.next_hops)
+            await kernel.routes.flush()
+            await kernel.dump()
+            assert [route["dst"] for route in host.routes("proto", "static")] == ["10.9.0.0/24"]
+            c.ip(host, "route del 10.9.0.0/24")
+            await kernel.dump()
+            assert member not in {entry["id"] for entry in objects(host)}
+
+    c.inside(host, main)
+
+
 def test_a_key_found_to_be_ours_is_replaced_again(host: namespace.Host) -> None:
     """Refused once because of a route that turns out to carry our marks: the next reading cures it."""
     c.ip(host, f"route add 10.1.0.0/24 via 192.0.2.66 proto 179 metric {ownership.ROUTE_METRIC}")
