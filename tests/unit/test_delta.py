@@ -391,7 +391,7 @@ def test_what_a_refusal_left_is_read_as_news() -> None:
 def test_an_object_that_did_not_go_after_all() -> None:
     """Others use it, or its deletion was refused: its routes are found, and deleted or replaced."""
     book = delta.RouteBook(MAIN)
-    book.want(via(1), KEYS[:4])
+    book.want(via(1), KEYS[:5])
     book.sweep()
     book.gone(via(1))
     book.want(None, [A])
@@ -400,7 +400,10 @@ def test_an_object_that_did_not_go_after_all() -> None:
     assert book.watch() == {B: via(2)}
     assert book.observe(left) == [model.RouteBatch(MAIN, None, [A], was=via(1))]
     assert book.want(via(2), KEYS[2:4]) == [model.RouteBatch(MAIN, via(2), KEYS[2:4], replace=True)]
-    assert book.watch() == dict.fromkeys(KEYS[1:4], via(2))
+    assert book.want(via(2), KEYS[4:5]) == [model.RouteBatch(MAIN, via(2), KEYS[4:5])], (
+        "of this one nothing was found"
+    )
+    assert book.watch() == dict.fromkeys(KEYS[1:5], via(2))
     assert not book.uses(via(1))
 
 
@@ -412,3 +415,23 @@ def test_an_object_that_goes_while_the_kernel_is_read() -> None:
     book.gone(via(1))
     assert book.observe({A: via(1)}) == []
     assert book.want(via(2), [A]) == [model.RouteBatch(MAIN, via(2), [A])]
+
+
+def test_a_new_wish_ends_the_waiting_of_an_old_one() -> None:
+    """What happens to the route from then on is repaired at once."""
+    book = delta.RouteBook(MAIN)
+    book.want(via(1), [A])
+    book.failed(failure(A, via(1)))
+    assert book.lost([A], present=False) == [], "it waits for the next try"
+    book.want(via(2), [A])
+    assert book.lost([A], present=False) == [model.RouteBatch(MAIN, via(2), [A])]
+
+
+def test_what_an_earlier_run_left_stays_although_it_is_refused() -> None:
+    """A neighbour announces it and it may be no route: until all is known another may want it."""
+    book = delta.RouteBook(MAIN)
+    book.observe({A: via(1), B: via(1)})
+    assert book.want(None, [A]) == []
+    assert book.want(via(1), [A]) == []
+    assert book.want(None, [A]) == [model.RouteBatch(MAIN, None, [A], was=via(1))]
+    assert book.sweep() == [model.RouteBatch(MAIN, None, [B], was=via(1))]

@@ -21,11 +21,11 @@ def test_what_an_earlier_run_left_is_used_and_an_id_of_this_one_is_not_used_agai
     found = gateways.Gateways(objects=True)
     first = model.Via(ownership.SINGLE_IDS[0])
     left = {first: way(2).next_hops}
-    assert found.observe(left, frozenset()) == ([], [])
+    assert not any(found.observe(left, frozenset()))
     assert found.find((A,), way(2))[0].via == first
     found.forget(first)
     for there in (left, {}):
-        assert found.observe(there, frozenset()) == ([], [])
+        assert not any(found.observe(there, frozenset()))
         again = found.find((A,), way(2))[0].via
         assert again != first
         found.forget(again)
@@ -40,3 +40,14 @@ def test_ids_are_used_again_when_there_are_no_others() -> None:
         ids.add(via.id)
         found.forget(via)
     assert ids == set(ownership.SINGLE_IDS)
+
+
+def test_an_id_that_somebody_else_has_is_passed_over() -> None:
+    """An entry that has it is forgotten, and gets another; so does whoever comes first."""
+    found = gateways.Gateways(objects=True)
+    first, second, third = (model.Via(id_) for id_ in ownership.SINGLE_IDS[:3])
+    found.observe({}, frozenset({first.id}))
+    entry, _ = found.find((A,), way(2))
+    assert entry.via == second
+    assert found.observe({}, frozenset({first.id, second.id}))[1] == [entry]
+    assert found.find((A,), way(2))[0].via == third
