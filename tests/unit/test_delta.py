@@ -418,13 +418,15 @@ def test_an_object_that_goes_while_the_kernel_is_read() -> None:
 
 
 def test_a_new_wish_ends_the_waiting_of_an_old_one() -> None:
-    """What happens to the route from then on is repaired at once."""
+    """What a reading shows of the route from then on is repaired at once."""
     book = delta.RouteBook(MAIN)
     book.want(via(1), [A])
     book.failed(failure(A, via(1)))
-    assert book.lost([A], present=False) == [], "it waits for the next try"
+    book.watch()
+    assert book.observe({A: None}) == [], "it waits for the next try"
     book.want(via(2), [A])
-    assert book.lost([A], present=False) == [model.RouteBatch(MAIN, via(2), [A])]
+    book.watch()
+    assert book.observe({A: None}) == [model.RouteBatch(MAIN, via(2), [A])]
 
 
 def test_what_an_earlier_run_left_stays_although_it_is_refused() -> None:
