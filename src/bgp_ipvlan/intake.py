@@ -11,8 +11,10 @@ from collections.abc import Coroutine, Iterable, Iterator, Sequence
 
 from bgp_ipvlan import capacity, forwarding, model, origin, plan, ports, surroundings, tell
 
-_BY_LINKS = frozenset(("nexthop-offlink", "nexthop-own", "own-echo", "duplicate-prefix"))
-"""Reasons that may not hold with other addresses of ours."""
+_BY_LINKS = frozenset(
+    ("nexthop-offlink", "nexthop-own", "own-echo", "duplicate-prefix", "foreign-route")
+)
+"""Reasons that may not hold with other addresses of ours, or where a way is in another table."""
 _SLICE = 2000
 """Prefixes decided anew per turn of the loop: about 5 ms."""
 

@@ -150,3 +150,20 @@ async def test_ipv4_through_an_ipv6_next_hop(world: World) -> None:
     assert world.routes.table() == {OTHER: routes_.Hops((model.NextHop(six, 3),))}
     world.learn(OTHER, paths=(dataclasses.replace(PATH, next_hop=local),))
     assert world.routes.table() == {OTHER: routes_.Hops((model.NextHop(local, 3),))}
+
+
+async def test_a_foreign_route_in_the_table_that_was_left(world: World) -> None:
+    """Refused for somebody's route in a VRF; back in the main table, it is a route."""
+    blue = (ipaddress.ip_interface("198.51.100.1/24"),)
+    world.links.links["eth2"] = dataclasses.replace(
+        ETH1, index=4, name="eth2", addresses=blue, table=100
+    )
+    world.routes.put_foreign(OTHER, table=100)
+    await world.start()
+    world.learn(OTHER, paths=(PATH, by("198.51.100.2")))
+    assert OTHER in world.routes.table()
+    world.links.change("eth1", running=False)
+    await world.until(lambda: world.reason(OTHER) == "foreign-route", "refused in table 100")
+    world.links.change("eth1", running=True)
+    await world.until(lambda: world.reason(OTHER) is None, "decided anew")
+    await world.until(lambda: OTHER in world.routes.table(), "in the main table")
