@@ -14,8 +14,10 @@ from lab import namespace
 from tests.fakes.routes import Hops
 from tests.netns import conftest as c
 
-_IPV4_ROUTE = 7
-"""RTNLGRP_IPV4_ROUTE."""
+_GROUPS = (7, 32)
+"""RTNLGRP_IPV4_ROUTE, RTNLGRP_NEXTHOP."""
+LED = True, None
+"""A nexthop object was made or changed."""
 MANY = [bytes((32, 10, 8, n >> 8, n & 255)) for n in range(5000)]
 NEAR = [model.nlri(ipaddress.ip_network(f"10.9.{n}.0/24")) for n in range(3)]
 
@@ -29,19 +31,23 @@ def slow(kernel: c.Kernel) -> Iterator[None]:
 
 @contextlib.contextmanager
 def listening() -> Iterator[socket.socket]:
-    """The kernel's notifications of IPv4 routes, with room for all of them."""
+    """The kernel's notifications of IPv4 routes and objects, with room for all of them."""
     with nl.open_socket(receive_buffer=1 << 27) as sock:
-        sock.setsockopt(nl.SOL_NETLINK, nl.NETLINK_ADD_MEMBERSHIP, _IPV4_ROUTE)
+        for group in _GROUPS:
+            sock.setsockopt(nl.SOL_NETLINK, nl.NETLINK_ADD_MEMBERSHIP, group)
         yield sock
 
 
-def heard(sock: socket.socket) -> list[tuple[bool, model.Nlri]]:
-    """What was set (or deleted), in order."""
-    found = []
+def heard(sock: socket.socket) -> list[tuple[bool, model.Nlri | None]]:
+    """What was set or deleted, in order; without a key it is a nexthop object."""
+    found: list[tuple[bool, model.Nlri | None]] = []
     with contextlib.suppress(BlockingIOError):
         while True:
             for kind, _, body in nl.messages(sock.recv(1 << 16, socket.MSG_DONTWAIT)):
-                found.append((kind == nl.RTM_NEWROUTE, readback.key_of(c.V4, body)[0]))
+                if kind in {nl.RTM_NEWROUTE, nl.RTM_DELROUTE}:
+                    found.append((kind == nl.RTM_NEWROUTE, readback.key_of(c.V4, body)[0]))
+                else:
+                    found.append((kind == nl.RTM_NEWNEXTHOP, None))
     return found
 
 
@@ -57,33 +63,40 @@ def count(host: namespace.Host) -> int:
     return int(host.run("sh", "-c", "ip route show proto 179 | wc -l").stdout)
 
 
-def test_a_few_routes_overtake_a_long_queue(host: namespace.Host) -> None:
-    """What has nothing to do with it; of what has, each prefix keeps its order."""
+def test_routes_keep_their_order_and_ways_go_ahead(host: namespace.Host) -> None:
+    """What is written last is done last; where an object leads does not wait for what is queued."""
 
     async def main() -> None:
         async with c.started() as kernel:
             one, two = (real(kernel, c.via(host, f"192.0.2.{n}")) for n in (2, 3))
+            kernel.routes.write([model.RouteBatch(c.MAIN, two, NEAR[2:])])
+            await kernel.routes.flush()
             with listening() as sock:
                 with slow(kernel):
                     kernel.routes.write(
                         [
                             model.RouteBatch(c.MAIN, one, MANY),
                             model.RouteBatch(c.MAIN, one, NEAR[:1]),
-                            model.RouteBatch(c.MAIN, two, [NEAR[1], MANY[-1]], replace=True),
+                            model.RouteBatch(c.MAIN, two, NEAR[1:2]),
+                            model.RouteBatch(c.MAIN, two, MANY[-1:], replace=True),
                             model.RouteBatch(c.MAIN, None, MANY[:1]),
                         ]
                     )
+                    kernel.routes.lead(two, c.via(host, "192.0.2.4").next_hops)
                 await kernel.routes.flush()
                 order = heard(sock)
             assert kernel.failures == []
-            set_ = [key for there, key in order if there]
-            assert set_.index(NEAR[0]) < len(MANY) // 2, "it waited for what was before it"
-            assert set_.index(NEAR[1]) > set_.index(MANY[-1]), "it went before its own prefix"
-            assert (order[-1], set_.count(MANY[-1])) == ((False, MANY[0]), 2)
+            assert [key for _, key in order if key is not None] == [
+                *MANY,
+                NEAR[0],
+                NEAR[1],
+                MANY[-1],
+                MANY[0],
+            ]
+            assert (order.index(LED), order[-1]) <= (len(MANY) // 2, (False, MANY[0]))
             table = await kernel.table()
-            assert table["10.8.19.135/32"] == c.via(host, "192.0.2.3")
-            assert "10.8.0.0/32" not in table
-            assert len(table) == len(MANY) + 1
+            assert table["10.8.19.135/32"] == table["10.9.2.0/24"] == c.via(host, "192.0.2.4")
+            assert len(table) == len(MANY) - 1 + len(NEAR)
 
     c.inside(host, main)
 
@@ -135,7 +148,7 @@ def test_a_retired_object_waits_for_replacements(host: namespace.Host) -> None:
                     )
                     kernel.routes.retire(one, keep=False)
                 await kernel.routes.flush()
-                assert [key for there, key in heard(sock) if not there] == []
+                assert [key for there, key in heard(sock) if key and not there] == []
             assert kernel.failures == []
             assert count(host) == len(MANY) - 1
             assert set((await kernel.table()).values()) == {c.via(host, "192.0.2.3")}
