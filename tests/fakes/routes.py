@@ -14,7 +14,6 @@ __all__ = ["FAULTS", "FakeRoutes", "Hops", "Shown"]
 
 FAULTS = ("create", "replace", "delete", "make", "lead", "retire", "dump")
 """What can fail: routes to set or delete, objects to make, change or delete, and reading."""
-_FEW = 64
 
 _Work = model.RouteBatch | Callable[[], None]
 
@@ -66,7 +65,8 @@ class FakeRoutes:
         self._made: set[int] = set()
         """Objects made since the kernel is being read."""
         self._queue: collections.deque[_Work] = collections.deque()
-        self._urgent: collections.deque[_Work] = collections.deque()
+        self._urgent: collections.deque[Callable[[], None]] = collections.deque()
+        """What concerns objects, and goes ahead of the queue."""
         self._void: set[int] = set()
         """Objects that went ahead of the queue."""
         self._taken: dict[model.Table, set[model.Nlri]] = collections.defaultdict(set)
@@ -182,7 +182,7 @@ class FakeRoutes:
         """Set or delete."""
         for batch in batches:
             assert batch.prefixes, "an empty batch"
-            (self._urgent if self._may_hurry(batch) else self._queue).append(batch)
+            self._queue.append(batch)
         self._unless_held()
 
     def lead(self, via: model.Via, next_hops: tuple[model.NextHop, ...]) -> None:
@@ -227,14 +227,6 @@ class FakeRoutes:
     def _unless_held(self) -> None:
         while not self.held and self.work():
             pass
-
-    def _may_hurry(self, batch: model.RouteBatch) -> bool:
-        """Whether a small batch has nothing to do with what it would go before."""
-        waiting = [work for work in self._queue if isinstance(work, model.RouteBatch)]
-        if not waiting or len(batch.prefixes) > _FEW:
-            return False
-        keys = set(batch.prefixes)
-        return all(w.table != batch.table or keys.isdisjoint(w.prefixes) for w in waiting)
 
     def _do(self, work: _Work) -> None:
         if not isinstance(work, model.RouteBatch):
@@ -337,6 +329,7 @@ class FakeRoutes:
                 key: routes.get(key)
                 for key in routes.keys() | believed.get(table, {}).keys()
                 if routes.get(key) != believed.get(table, {}).get(key)
+                and not (key not in routes and self._went(believed[table][key], reading))
             }
             for table, routes in there.items()
         }
@@ -351,6 +344,11 @@ class FakeRoutes:
             frozenset(reading.strangers),
             reading.borrowed,
         )
+
+    def _went(self, value: model.RouteValue, reading: _Reading) -> bool:
+        """Whether a route went with its object, which is told of the object alone."""
+        gone = isinstance(value, model.Via) and value.id not in reading.objects
+        return self.nexthop_objects and gone
 
     def _unknown(self) -> bool:
         """Whether there are objects that may have to go."""

@@ -371,6 +371,11 @@ def test_a_link_goes_down(run: Run) -> None:
         expected = {"10.1.0.0/24": FIRST, "10.3.0.0/24": FIRST, "10.4.0.0/24": "blackhole"}
         assert side.shown() == expected
         assert await write(side, TWO, "10.2.0.0/24") == [("10.2.0.0/24", "kernel-refused")]
+        believed: model.Believed = {V4: all_of(TWO, "10.2.0.0/24") | all_of(ONE, "10.1.0.0/24")}
+        dump = await side.routes.dump(believed)
+        assert TWO not in dump.objects
+        told = {*keys("10.3.0.0/24", "10.4.0.0/24")}
+        assert dump.drift[V4].keys() == told, "what went with its object is told of that alone"
         side.link("eth2", up=True)
         assert await write(side, TWO, "10.2.0.0/24") == []
         assert side.shown() == expected | {"10.2.0.0/24": OTHER}
