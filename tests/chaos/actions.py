@@ -16,6 +16,10 @@ from tests.chaos.sender import LONG, SHORT, Restart, Saying
 from tests.chaos.world import BIRD, US, World
 
 T = TypeVar("T")
+BORROWING_IS_SAFE = False
+"""Whether others' routes keep the nexthop object of ours that they use, whatever becomes of it."""
+LINK_LOCALS_HAVE_LINKS = False
+"""Whether one link-local address on two wires is two next hops."""
 SIBLINGS_ARE_COUNTED = False
 """Whether one of two foreign routes under one key may go without the other being forgotten."""
 _NEXT_HOPS = {
@@ -71,8 +75,8 @@ def _saying(world: World, rng: random.Random, one: sender.Sender, version: int) 
     # RFC 8950: IPv4 prefixes may have IPv6 next hops, never the other way round.
     family = 6 if version == 6 or rng.random() < 0.3 else 4
     given = ipaddress.ip_address(rng.choice(_NEXT_HOPS[family]))
-    # The second one may be the same machine's, or another's of the same address on each wire.
-    local = ipaddress.ip_address(rng.choice((f"fe80::{world.senders.index(one) + 1}:1", "fe80::9")))
+    number = 9 if LINK_LOCALS_HAVE_LINKS else world.senders.index(one) + 1
+    local = ipaddress.ip_address(rng.choice((f"fe80::{number}", f"fe80::{number}:1")))
     if family == 4 or rng.random() < 0.6:
         return Saying(given, None, pref)
     return Saying(given, local, pref) if rng.random() < 0.5 else Saying(local, None, pref)
@@ -297,7 +301,7 @@ ACTIONS = (
     Action(hands.on_ours, 4),
     Action(hands.repaired, 2),
     Action(hands.strange_object),
-    Action(hands.borrow),
+    *([Action(hands.borrow)] if BORROWING_IS_SAFE else []),
 )
 
 
