@@ -86,7 +86,8 @@ def test_routes_keep_their_order_and_ways_go_ahead(host: namespace.Host) -> None
                 await kernel.routes.flush()
                 order = heard(sock)
             assert kernel.failures == []
-            assert [key for _, key in order if key is not None] == [
+            # The kernel tells of the routes whose object leads elsewhere as well.
+            assert [key for _, key in order if key not in {None, NEAR[2]}] == [
                 *MANY,
                 NEAR[0],
                 NEAR[1],
