@@ -186,8 +186,12 @@ class FakeRoutes:
         self._unless_held()
 
     def lead(self, via: model.Via, next_hops: tuple[model.NextHop, ...]) -> None:
-        """Make or change an object, ahead of the queue."""
-        self._urgent.append(lambda: self._lead(via.id, next_hops))
+        """Make or change an object, ahead of the queue where there are objects."""
+        # Without objects it concerns only what is written from now on, and an id may be used again.
+        if self.nexthop_objects:
+            self._urgent.append(lambda: self._lead(via.id, next_hops))
+        else:
+            self._queue.append(lambda: self._lead(via.id, next_hops))
         self._unless_held()
 
     def retire(self, via: model.Via, *, keep: bool) -> None:

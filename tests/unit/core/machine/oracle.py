@@ -112,7 +112,9 @@ def _own(facts: Facts, network: model.Network, found: Expected) -> None:
 def _learned(
     facts: Facts, prefix: model.Prefix, paths: tuple[model.Path, ...], found: Expected
 ) -> None:
-    hops = [_hop(facts, path) for path in paths]
+    # The order of equal paths means nothing; where they are in several tables the first decides.
+    equal = sorted(paths, key=lambda path: (path.next_hop.version, str(path.next_hop)))
+    hops = [_hop(facts, path) for path in equal]
     usable = [hop for hop in hops if isinstance(hop, model.NextHop)]
     table = _table(facts, usable[0]) if usable else model.MAIN
     same_prefix, inside = _same(facts, prefix, paths), _inside(facts, prefix)

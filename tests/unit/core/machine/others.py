@@ -198,6 +198,7 @@ class Others(base.Base):
                 self.routes.during_dump = announce
             self.world.core.nexthop_touched()
 
+        self._often()
         self.run(main())
 
     @stateful.rule()
