@@ -45,6 +45,10 @@ class RouteBook:
         """How many routes there are with a value."""
         self._gone: set[model.RouteValue] = set()
         """Values whose routes the kernel has deleted, with the object they pointed at."""
+        self._bereft: set[model.RouteValue] = set()
+        """Those of them that were in use when they went."""
+        self._kept: set[model.RouteValue] = set()
+        """Those of them whose routes are still there, because others use the object."""
         self._just_gone: set[model.RouteValue] = set()
         """Those of them that a reading need not know yet."""
         self._told: set[model.Nlri] = set()
@@ -55,7 +59,9 @@ class RouteBook:
     def actual(self, prefix: model.Nlri) -> model.RouteValue | None:
         """What the kernel has, or is about to have."""
         value = self._other[prefix] if prefix in self._other else self.wanted.get(prefix)
-        return None if value in self._gone else value
+        if value is not None and value in self._gone:
+            return _SOME if value in self._kept else None
+        return value
 
     def uses(self, value: model.RouteValue) -> bool:
         """Whether the kernel has routes with this value, or is about to, or should have."""
@@ -64,9 +70,12 @@ class RouteBook:
 
     def stranded(self) -> list[model.Nlri]:
         """What is wanted with values that have gone."""
-        # By identity: hashing a hundred thousand values would take the loop's time.
-        gone = {id(self._values.get(value)) for value in self._gone}
+        gone = self._identities(self._gone & self._bereft)
         return [p for p, value in self.wanted.items() if id(value) in gone] if gone else []
+
+    def _identities(self, values: Iterable[model.RouteValue]) -> set[int]:
+        """To look for values by: hashing a hundred thousand would take the loop's time."""
+        return {id(self._values.get(value)) for value in values}
 
     # --- what is wanted ------------------------------------------------------------------
 
@@ -111,7 +120,8 @@ class RouteBook:
             value = other.pop(prefix) if prefix in other else wanted.get(prefix)
             if gone and value in gone and value is not None:
                 self._users[value] -= 1
-                value = None
+                value = _SOME if value in self._kept else None
+                self._users[_SOME] += value is not None
             there.append(value)
         return there
 
@@ -146,12 +156,17 @@ class RouteBook:
 
     # --- what the kernel says ----------------------------------------------------------------
 
-    def gone(self, value: model.RouteValue) -> None:
+    def gone(self, value: model.RouteValue, *, kept: bool = False) -> None:
         """The kernel deletes, or has deleted, all routes with this value: at no cost per route.
 
-        They are absent from now on. Who wants something else for them says so (`want`).
+        They are absent from now on, or (`kept`) lead we know not where. Who wants something else
+        for them says so (`want`).
         """
+        if self.uses(value):
+            self._bereft.add(value)
         self._gone.add(value)
+        if kept:
+            self._kept.add(value)
         self._just_gone.add(value)
 
     def _not_gone(self, values: set[model.RouteValue]) -> None:
@@ -253,8 +268,9 @@ class RouteBook:
                 del believed[prefix]
             else:
                 believed[prefix] = value
-        if any(self._users[value] for value in self._gone):
-            believed = {p: value for p, value in believed.items() if value not in self._gone}
+        gone = self._identities(v for v in self._gone - self._kept if self._users[v] > 0)
+        if gone:
+            believed = {p: value for p, value in believed.items() if id(value) not in gone}
         return believed
 
     def observe(self, drift: Mapping[model.Nlri, model.RouteValue | None]) -> Batches:
@@ -272,7 +288,9 @@ class RouteBook:
         touched, self._touched = self._touched or set(), None
         found = [prefix for prefix in drift if prefix not in touched]
         if self._gone:
-            back = self._gone.intersection(filter(None, drift.values())) - self._just_gone
+            back = (
+                self._gone.intersection(filter(None, drift.values())) - self._just_gone - self._kept
+            )
             if back:
                 self._not_gone(back)
         for prefix in found:
@@ -288,6 +306,8 @@ class RouteBook:
                 for value in self._gone
                 if self._users[value] > 0 or id(self._values.get(value)) in wanted
             }
+        self._kept &= self._gone
+        self._bereft &= self._gone
         self._users = +self._users
         return self._repair((p for p in found if p not in self.failing), delete=self._swept)
 

@@ -27,6 +27,8 @@ class Forwarding:
         """Others' routes in the tables that we use."""
         self._borrowed: model.Borrowed = {}
         """Others' routes, in whatever table, that point at a nexthop object of ours."""
+        self._grouped: frozenset[int] = frozenset()
+        """Ids of objects of ours that are in other people's groups."""
 
     # --- wanting ---------------------------------------------------------------------------
 
@@ -106,10 +108,11 @@ class Forwarding:
     def _retire(self, via: model.Via, *, keep: bool = False) -> None:
         """An object has no routes, or leads nowhere: it goes, and what still points at it."""
         self._gateways.forget(via)
-        for book in self.books.values():
-            book.gone(via)
         # With the object the kernel would delete other people's routes through it.
-        self._routes.retire(via, keep=keep or via.id in self._borrowed.values())
+        keep = keep or via.id in self._borrowed.values() or via.id in self._grouped
+        for book in self.books.values():
+            book.gone(via, kept=keep)
+        self._routes.retire(via, keep=keep)
 
     def wanted(self, family: model.Family) -> list[model.Nlri]:
         """Every prefix that has a route, or should."""
@@ -240,7 +243,12 @@ class Forwarding:
 
     def take_over(self, dump: model.RouteDump) -> None:
         """Others' routes are these, as far as tables were read."""
-        self.foreign.update(dump.foreign)
+        for table, routes in dump.foreign.items():
+            if table in dump.partial:
+                self.foreign[table] = self.foreign.get(table, {}) | routes
+            else:
+                self.foreign[table] = routes
+        self._grouped = dump.grouped
         if dump.borrowed is not None:
             self._borrowed = dump.borrowed
             return
@@ -254,21 +262,26 @@ class Forwarding:
 
     def watch(self) -> model.Believed:
         """The kernel is about to be read; what it should have."""
+        self._gateways.mark()
         return {table: book.watch() for table, book in self.books.items()}
 
     def observe(self, dump: model.RouteDump) -> tuple[int, bool]:
         """The kernel was read: repair what is not as it should be.
 
         Returns:
-            How many routes and nexthop objects that are; and whether what was learned has to
-            be decided anew, because somebody else has taken the id of an object.
+            How many routes and nexthop objects that are; and whether prefixes are stranded,
+            because an object has gone, or somebody else has taken its id.
         """
-        wrong, taken = self._gateways.observe(dump.objects, dump.strangers)
+        wrong, taken, lost = self._gateways.observe(dump.objects, dump.strangers)
         for entry in taken:
             self._retire(entry.via, keep=True)
+        lost = [entry for entry in lost if self._uses(entry.via)]
+        for entry in lost:
+            # Its routes have gone with it, and are not in the drift: they may be a million.
+            self._retire(entry.via)
         for entry in wrong:
             self._routes.lead(entry.via, entry.way.next_hops)
-        repaired = len(wrong)
+        repaired = len(wrong) + len(lost)
         for table, drift in dump.drift.items():
             batches = self.book(table).observe(drift)
             self._write(batches)
@@ -276,4 +289,4 @@ class Forwarding:
         for entry in self._gateways:
             if not self._uses(entry.via):
                 self._retire(entry.via)
-        return repaired, bool(taken)
+        return repaired, bool(taken or lost)

@@ -45,6 +45,8 @@ class Gateways:
         """Ids that are not free although they have no entry."""
         self._spent: set[int] = set()
         """Ids that stood for something in this run: books and writer may still know them as gone."""
+        self._written: frozenset[int] = frozenset()
+        """Ids whose objects the kernel has, if nobody took them, when it is read."""
         self._next = {True: itertools.cycle(ownership.GROUP_IDS)}
         self._next[False] = itertools.cycle(ownership.SINGLE_IDS)
 
@@ -127,9 +129,13 @@ class Gateways:
                 moved.append(entry)
         return moved, ended
 
+    def mark(self) -> None:
+        """The kernel is going to be read, when all that has been said so far is done."""
+        self._written = frozenset(self._by_id)
+
     def observe(
         self, found: Mapping[model.Via, tuple[model.NextHop, ...]], strangers: frozenset[int]
-    ) -> tuple[list[Entry], list[Entry]]:
+    ) -> tuple[list[Entry], list[Entry], list[Entry]]:
         """The kernel was read.
 
         Args:
@@ -137,8 +143,8 @@ class Gateways:
             strangers: ids in our range that somebody else has taken.
 
         Returns:
-            Entries whose object leads elsewhere than it should; and those whose id is a
-            stranger's now, which are forgotten.
+            Entries whose object leads elsewhere than it should; those whose id is a stranger's
+            now, which are forgotten; and those whose object is not there.
         """
         self._adopted.clear()
         self._spoken_for = {via.id for via in found} | strangers
@@ -152,8 +158,11 @@ class Gateways:
                 self._adopted.setdefault(key, []).append(via)
             elif entry.way.next_hops != next_hops:
                 wrong.append(entry)
+        lost = []
         for entry in tuple(self._by_id.values()):
             if entry.via.id in strangers:
                 self.forget(entry.via)
                 taken.append(entry)
-        return wrong, taken
+            elif self._objects and entry.via.id in self._written and entry.via not in found:
+                lost.append(entry)
+        return wrong, taken, lost

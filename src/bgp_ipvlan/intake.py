@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Coroutine, Iterable, Iterator, Sequence
 
-from bgp_ipvlan import capacity, forwarding, model, origin, plan, ports, surroundings, tell
+from bgp_ipvlan import capacity, errors, forwarding, model, origin, plan, ports, surroundings, tell
 
 _BY_LINKS = frozenset(
     ("nexthop-offlink", "nexthop-own", "own-echo", "duplicate-prefix", "foreign-route")
@@ -78,8 +78,16 @@ class Intake:
         refused.update(decision.refused)
         self._tell.withdrawn(self._forwarding.drop(family, gone))
         if way is not None:
-            self._own.replaced(family, decision.accepted)
-            batches = self._forwarding.through(family, decision.gateways, way, decision.accepted)
+            gateways, accepted = decision.gateways, decision.accepted
+            try:
+                batches = self._forwarding.through(family, gateways, way, accepted)
+            except errors.KernelError as error:  # no-nexthop-id
+                left = plan.learned.Decision(
+                    gateways, None, [], dict.fromkeys(accepted, error.reason)
+                )
+                self._apply(change, left)
+                return
+            self._own.replaced(family, accepted)
             self._tell.learned(batches, way.next_hops, self._around.names)
         tell.refused(change, news)
         if gone:

@@ -363,7 +363,9 @@ class Reconciler:
         self.forwarding.refresh(self.around.next_hops.way)
         self._tell_engine()
         self._intake.decide_stranded()
-        if news.guarded:
+        if news.moved:
+            self._intake.decide_again(None)
+        elif news.guarded:
             self._intake.decide_again(tuple(news.guarded))
         if news.lost:
             # What the kernel still has must be read.
@@ -386,7 +388,7 @@ class Reconciler:
         for table, keys in before.items():
             self._decide(table[0], keys ^ self.forwarding.foreign[table].keys())
         if redecide:
-            self._intake.decide_again(None)
+            self._intake.decide_stranded()
         self.counters.repaired += repaired
         if repaired:
             log.warning("routes repaired count=%d reason=drift", repaired)

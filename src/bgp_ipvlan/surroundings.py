@@ -29,6 +29,8 @@ class News:
     """A connected network has gone: so have IPv4 routes, without a word (kernel sheet, section 3)."""
     guarded: frozenset[model.Prefix]
     """What is learned inside these has to be decided anew."""
+    moved: bool
+    """A link came into or out of a VRF: in its new table are other people's routes."""
 
 
 class Surroundings:
@@ -138,6 +140,7 @@ class Surroundings:
         return News(
             lost=not set(before.networks) <= set(now.networks),
             guarded=before.connected ^ now.connected,
+            moved=any(dict(before.tables).get(i, table) != table for i, table in now.tables),
         )
 
     def usable(self, path: model.Path) -> bool:

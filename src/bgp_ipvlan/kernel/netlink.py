@@ -26,7 +26,8 @@ RTM_NEWNEXTHOP, RTM_DELNEXTHOP, RTM_GETNEXTHOP = 104, 105, 106
 
 SOL_NETLINK = 270
 NETLINK_ADD_MEMBERSHIP, NETLINK_GET_STRICT_CHK = 1, 12
-SO_RCVBUFFORCE = 33
+RTNLGRP_IPV6_ROUTE = 11
+SO_SNDBUFFORCE, SO_RCVBUFFORCE = 32, 33
 
 HEADER = struct.Struct("=IHHII")
 """nlmsghdr: length, type, flags, sequence, port id."""
@@ -95,10 +96,16 @@ def text(value: bytes) -> str:
     return value.rstrip(b"\0").decode(errors="replace")
 
 
+_SEND_BUFFER = 8 << 20
+"""Octets: a thousand routes of 256 next hops each, in a kernel without nexthop objects."""
+
+
 def open_socket(*, receive_buffer: int = 4 << 20) -> socket.socket:
     """A bound rtnetlink socket of the calling thread's network namespace."""
     sock = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, 0)
     sock.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, receive_buffer)
+    # A send that is longer than that is refused as a whole.
+    sock.setsockopt(socket.SOL_SOCKET, SO_SNDBUFFORCE, _SEND_BUFFER)
     # Dumps are filtered by the kernel, and a filter it does not know is an error.
     sock.setsockopt(SOL_NETLINK, NETLINK_GET_STRICT_CHK, 1)
     sock.bind((0, 0))

@@ -41,6 +41,8 @@ class NextHops:
         self._ids = itertools.cycle(ownership.MEMBER_IDS)
         self._made: set[int] = set()
         """Made since the kernel is being read."""
+        self._bad: set[int] = set()
+        """What the kernel has refused since; a group does without such members."""
         self._spoken_for: frozenset[int] = frozenset()
 
     def lead(self, id_: int, next_hops: tuple[model.NextHop, ...]) -> list[bytes]:
@@ -61,9 +63,10 @@ class NextHops:
         self._made.add(id_)
         if id_ not in ownership.GROUP_IDS:
             return [pack.nexthop(next_hops[0], id_, replace=replace)]
-        members = list(map(self._member, next_hops))
-        made = [pack.nexthop(hop, m) for hop, m in zip(next_hops, members, strict=True)]
-        return [*made, pack.group(members, id_, replace=replace)]
+        members = {self._member(hop): hop for hop in next_hops}
+        good = {m: hop for m, hop in members.items() if m not in self._bad} or members
+        made = [pack.nexthop(hop, m) for m, hop in good.items()]
+        return [*made, pack.group(good, id_, replace=replace)]
 
     def _member(self, hop: model.NextHop) -> int:
         found = self._members.get(hop)
@@ -76,6 +79,18 @@ class NextHops:
             self._members[hop] = found
         self._made.add(found)
         return found
+
+    def refused(self, id_: int) -> str | None:
+        """The kernel does not want an object.
+
+        Returns:
+            What is to be told of it, unless that was said since the kernel was read.
+        """
+        if id_ in self._bad:
+            return None
+        self._bad.add(id_)
+        hops = self.ways.get(id_) or [hop for hop, m in self._members.items() if m == id_]
+        return ",".join(str(hop.gateway) for hop in hops)
 
     def forget(self, id_: int) -> None:
         """An id stands for nothing any more."""
@@ -98,9 +113,18 @@ class NextHops:
         self.ways[found] = next_hops
         return found
 
+    def idle(self, found: Objects) -> set[int]:
+        """Objects that nothing of ours needs: whether others do has to be looked at."""
+        needed: set[int] = self._made | self.ways.keys()
+        for id_, members in found.members.items():
+            if id_ in needed or id_ not in found.ours:
+                needed |= set(members)
+        return set(found.ours - needed)
+
     def watch(self) -> None:
         """The kernel is about to be read: note what is made meanwhile."""
         self._made.clear()
+        self._bad.clear()
 
     def observe(self, found: Objects, in_use: set[int]) -> list[int]:
         """The kernel was read.

@@ -79,16 +79,24 @@ class Reader:
         self._plain = plain
         self._cache: dict[bytes, model.RouteValue | None] = {}
 
-    def read(self, answers: list[bytes], *, only: int | None = None) -> None:
+    def read(self, answers: list[bytes], *, only: int | None = None, complete: bool = True) -> None:
         """Take in a whole dump.
 
         Args:
             answers: of the kernel.
             only: the number of a table, of several that are in there.
+            complete: what is absent is not there.
         """
         for data in answers:
             self._read(data, only)
-        self.drift.update(dict.fromkeys(self._believed))
+        if complete:
+            # Those that went with their nexthop object need not be told one by one.
+            with_object = self._plain is None
+            self.drift.update(
+                (prefix, None)
+                for prefix, value in self._believed.items()
+                if not (with_object and isinstance(value, model.Via) and value.id not in self._ways)
+            )
 
     def _read(self, data: bytes, only: int | None) -> None:
         octets = self._family.bits // 8

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import itertools
 import logging
 import socket
 from collections.abc import Collection, Iterable, Mapping
@@ -109,8 +110,9 @@ class KernelRoutes:
                     table: readback.Reader(table[0], ours, found.ways, plain)
                     for table, ours in believed.items()
                 }
-                for table, reader in readers.items():
-                    reader.read(_whole(sock, nl.RTM_GETROUTE, pack.which(table)))
+                partial = frozenset(
+                    table for table, reader in readers.items() if not _read(sock, table, reader)
+                )
                 strays = self._strays(sock, found, readers.keys()) if everywhere else {}
                 objects, borrowed = self._tidy(sock, found, look=everywhere)
         except OSError as error:
@@ -123,7 +125,16 @@ class KernelRoutes:
                 # Refused because of a route that is ours after all: it may be replaced.
                 self._writer.taken[table].difference_update(prefixes)
         foreign = {table: reader.foreign for table, reader in readers.items()}
-        return model.RouteDump(drift, foreign, objects, found.strangers, borrowed)
+        lent = {m for id_, ms in found.members.items() if id_ not in found.ours for m in ms}
+        return model.RouteDump(
+            drift,
+            foreign,
+            objects,
+            found.strangers,
+            borrowed,
+            grouped=frozenset(lent & found.ours),
+            partial=partial,
+        )
 
     def _read_objects(self, sock: socket.socket) -> nexthops.Objects:
         if not self.nexthop_objects:
@@ -160,13 +171,15 @@ class KernelRoutes:
         """
         in_use: set[int] = set()
         borrowed: model.Borrowed | None = None
-        # Members go with their groups; to look at them alone is not worth reading everything.
-        unknown = found.ours.difference(self._next_hops.ways, ownership.MEMBER_IDS)
+        # What groups have as members goes with them, and is not worth reading everything for.
+        members = itertools.chain.from_iterable(found.members.values())
+        unknown = found.ours.difference(self._next_hops.ways, members)
         if look or unknown:
             borrowed = {}
             for family in model.Family:
-                answers = _whole(sock, nl.RTM_GETROUTE, pack.which_of_all(family))
-                in_use |= readback.in_use(answers)
+                answers, complete = _answers(sock, family, pack.which_of_all(family))
+                # Better a useless object too many than somebody's route too few.
+                in_use |= readback.in_use(answers) if complete else found.ours
                 borrowed |= readback.borrowed(family, answers)
         with self._writer.lock:
             unused = self._next_hops.observe(found, in_use)
@@ -188,6 +201,46 @@ def _rules() -> dict[model.Family, model.Rules]:
         raise errors.KernelError(
             "kernel-refused", f"cannot read rules: {error.strerror}", error.errno or 0
         ) from None
+
+
+def _read(sock: socket.socket, table: model.Table, reader: readback.Reader) -> bool:
+    """Read a table; whether that is all of it."""
+    answers, complete = _answers(sock, table[0], pack.which(table))
+    reader.read(answers, complete=complete)
+    return complete
+
+
+def _answers(sock: socket.socket, family: model.Family, request: bytes) -> tuple[list[bytes], bool]:
+    """Read routes; and whether those are all.
+
+    When an IPv6 table changes meanwhile the kernel begins at its root again and leaves out as many
+    routes as it has given, whichever these are now, without a word (inet6_dump_fib,
+    net/ipv6/ip6_fib.c). So changes are listened for, and it is read until there are none.
+    """
+    if family is model.Family.IPV4:
+        return _whole(sock, nl.RTM_GETROUTE, request), True
+    answers: list[bytes] = []
+    with nl.open_socket(receive_buffer=1 << 16) as changes:
+        changes.setsockopt(nl.SOL_NETLINK, nl.NETLINK_ADD_MEMBERSHIP, nl.RTNLGRP_IPV6_ROUTE)
+        for _ in range(_DUMP_TRIES):
+            answers = _whole(sock, nl.RTM_GETROUTE, request)
+            if _quiet(changes):
+                return answers, True
+    return answers, False
+
+
+def _quiet(changes: socket.socket) -> bool:
+    """Whether nothing was said since this was last asked."""
+    quiet = True
+    while True:
+        try:
+            changes.recv(1 << 16, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return quiet
+        except OSError as error:
+            if error.errno != errno.ENOBUFS:
+                raise
+        quiet = False
 
 
 def _whole(sock: socket.socket, kind: int, body: bytes) -> list[bytes]:

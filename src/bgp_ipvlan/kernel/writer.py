@@ -6,9 +6,9 @@ sequence number, which is its batch's. No acknowledgement is asked for, nothing 
 remembered per route, and a bad route stops nobody. `send` blocks with the GIL released: the
 loop parses the next UPDATE meanwhile.
 
-There are two lanes. What is urgent goes before the rest of the queue, a send or two later: few
-routes that have nothing to do with what is queued, where next hops lead, and an object that
-takes all its routes with it.
+What concerns nexthop objects goes ahead of the queue where that is safe: where they lead, and
+an object that takes all its routes with it. Routes keep their order, and the queue is kept short
+(`room`), so that one route does not wait long behind many.
 """
 
 from __future__ import annotations
@@ -30,14 +30,12 @@ from bgp_ipvlan.kernel import nexthops, pack, readback
 
 log = logging.getLogger("bgp_ipvlan")
 
-_HIGH = 50_000
-"""Prefixes in the queue from which on there is no room for more."""
+_HIGH = 10_000
+"""Prefixes in the queue from which on there is no room for more: the kernel's work of some 10 ms."""
 _SEND = 1024
 """Routes per send: few enough that the kernel's answers to all fit the receive buffer."""
-_FEW = 64
-"""Prefixes of a batch that may be urgent."""
 
-_Work = model.RouteBatch | Callable[[], None]
+_Work = list[model.RouteBatch] | Callable[[], None]
 
 
 class Writer:
@@ -65,18 +63,15 @@ class Writer:
         self._loop = asyncio.get_running_loop()
         self.lock = threading.Lock()
         """Held while something is written: `next_hops` does not change then."""
-        self._queue: queue.SimpleQueue[list[model.RouteBatch] | Callable[[], None]]
-        self._queue = queue.SimpleQueue()
-        self._urgent: collections.deque[_Work] = collections.deque()
-        """Done before whatever is taken from the queue next."""
-        self._waiting: collections.deque[model.RouteBatch] = collections.deque()
-        """The batches in the queue, as the loop knows it; at its end those of `_held`."""
+        self._queue: queue.SimpleQueue[_Work] = queue.SimpleQueue()
+        self._urgent: collections.deque[Callable[[], None]] = collections.deque()
+        """Done before whatever is sent next."""
         self._held: list[model.RouteBatch] = []
         """To be queued together: each hand-over costs both threads a change of the GIL."""
         self._held_prefixes = 0
         self._turn: asyncio.Handle | None = None
         self._prefixes = self._replacing = 0
-        """How many there are in those, and how many of them replace a route."""
+        """How many prefixes wait, as the loop knows it, and how many of them to be replaced."""
         self.room = asyncio.Event()
         """See `ports.Routes`."""
         self.room.set()
@@ -100,11 +95,7 @@ class Writer:
     def write(self, batches: Iterable[model.RouteBatch]) -> None:
         """Queue batches; see `ports.Routes`."""
         for batch in batches:
-            if self._may_hurry(batch):
-                self._hurry(batch)
-                continue
-            at_once = not self._waiting
-            self._waiting.append(batch)
+            at_once = not self._prefixes
             self._prefixes += len(batch.prefixes)
             self._replacing += len(batch.prefixes) if batch.replace else 0
             self._held.append(batch)
@@ -125,16 +116,7 @@ class Writer:
             self._queue.put(self._held)
             self._held, self._held_prefixes = [], 0
 
-    def _may_hurry(self, batch: model.RouteBatch) -> bool:
-        """Whether a batch has nothing to do with what it would go before."""
-        if not self._waiting or len(batch.prefixes) > _FEW:
-            return False
-        prefixes = set(batch.prefixes)
-        return all(
-            one.table != batch.table or prefixes.isdisjoint(one.prefixes) for one in self._waiting
-        )
-
-    def _hurry(self, work: _Work) -> None:
+    def _hurry(self, work: Callable[[], None]) -> None:
         self._urgent.append(work)
         self._queue.put(_nothing)  # wakes the thread
 
@@ -148,10 +130,10 @@ class Writer:
         What is queued about the object before is void once its routes have gone: but not where
         a route that leads elsewhere was to be replaced. Then all goes in order.
         """
+        self._hand_over()
         if self._objects and not keep and not self._replacing:
             self._hurry(functools.partial(self._retire, via.id, ahead=True))
         else:
-            self._hand_over()
             self._queue.put(functools.partial(self._retire, via.id, keep=keep))
 
     async def flush(self) -> None:
@@ -163,7 +145,6 @@ class Writer:
 
     def _written(self, batches: list[model.RouteBatch]) -> None:
         for batch in batches:
-            self._waiting.popleft()
             self._prefixes -= len(batch.prefixes)
             self._replacing -= len(batch.prefixes) if batch.replace else 0
         if self._prefixes <= _HIGH:
@@ -189,11 +170,7 @@ class Writer:
 
     def _do_urgent(self) -> None:
         while self._urgent:
-            work = self._urgent.popleft()
-            if isinstance(work, model.RouteBatch):
-                self._safely(functools.partial(self._load, list(self._parts(work))), [work])
-            else:
-                self._safely(work)
+            self._safely(self._urgent.popleft())
 
     def _safely(self, work: Callable[[], None], batches: Iterable[model.RouteBatch] = ()) -> None:
         """The thread must outlive one bad batch."""
@@ -304,8 +281,7 @@ class Writer:
         _, kind, _, sequence, _ = nl.HEADER.unpack_from(request)
         if kind in {nl.RTM_NEWNEXTHOP, nl.RTM_DELNEXTHOP}:
             if code not in {0, errno.EEXIST, errno.ENOENT}:
-                # The routes that need it will be refused, and tried again.
-                log.warning("nexthop object refused error=%s", nl.describe(code))
+                self._object_refused(code, request)
             return
         batch = batches[sequence]
         if code == 0 or (batch.value is None and code in {errno.ESRCH, errno.ENODEV}):
@@ -316,6 +292,17 @@ class Writer:
             reason = "foreign-route"
             self.taken[batch.table].add(prefix)
         yield _failure(batch, prefix, reason, nl.describe(code))
+
+    def _object_refused(self, code: int, request: bytes) -> None:
+        """The routes that need it will be refused, and tried again; told once until then."""
+        found = nl.attributes(request, nl.HEADER.size + nl.NHMSG.size)
+        hop = self._next_hops.refused(nl.number(found.get(pack.NHA_ID, b"")))
+        if hop is not None:
+            log.warning(
+                "next hop refused by kernel next_hop=%s reason=kernel-refused error=%s",
+                hop,
+                nl.describe(code),
+            )
 
     def _refuse(self, batches: Iterable[model.RouteBatch], detail: str) -> None:
         failures = [

@@ -125,3 +125,7 @@ class RouteDump:
     """Ids in our range of nexthop objects that are not ours, or no longer."""
     borrowed: Borrowed | None = None
     """None where other tables than those believed in were not looked at."""
+    grouped: frozenset[int] = frozenset()
+    """Ids of nexthop objects of ours that are members of other people's groups."""
+    partial: frozenset[Table] = frozenset()
+    """Tables that changed while they were read: what is absent here may be there."""

@@ -330,8 +330,8 @@ def decide(
     if not change.paths:
         return Decision((), None, change.prefixes, {})
     claimed = ours.refusals(change, next_hops.is_own)
-    # Several neighbours may name one gateway.
-    gateways = tuple(dict.fromkeys(map(model.Gateway.of, change.paths)))
+    # Several neighbours may name one gateway; the order of equal paths means nothing.
+    gateways = tuple(sorted(set(map(model.Gateway.of, change.paths)), key=str))
     way = next_hops.way(gateways)
     if isinstance(way, str):
         return Decision(gateways, None, [], dict.fromkeys(change.prefixes, way) | claimed)
