@@ -96,7 +96,9 @@ class Base(stateful.RuleBasedStateMachine):
         self.loop = virtual.Loop()
         # In memory where there is such a place: the state is synced to disk with every change.
         memory = Path("/dev/shm")
-        self.directory = tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else None)
+        self.directory = tempfile.TemporaryDirectory(
+            prefix="bgp-ipvlan-machine-", dir=memory if memory.is_dir() else None
+        )
         self.foreign: dict[model.Table, model.Foreign] = {}
         """Others' routes, as they put them."""
         self.certain = True

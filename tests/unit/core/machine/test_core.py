@@ -6,6 +6,7 @@ routes must be as they put them, and every learned prefix without a route must s
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 
 import hypothesis
@@ -36,14 +37,13 @@ class Core(ours.Ours, others.Others):
 
     def teardown(self) -> None:
         """Whatever has to fail has failed; after two audits all is as it must be, and stays."""
-        if hasattr(self, "world"):
-            try:
-                if not self.failed:
-                    self.run(self._rest())
-            finally:
-                self.loop.run_until_complete(self.world.stop())
-                self.loop.close()
-                self.directory.cleanup()
+        with self.directory, contextlib.closing(self.loop):
+            if hasattr(self, "world"):
+                try:
+                    if not self.failed:
+                        self.run(self._rest())
+                finally:
+                    self.loop.run_until_complete(self.world.stop())
 
     async def _rest(self) -> None:
         self.routes.held = False
