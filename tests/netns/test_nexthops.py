@@ -80,6 +80,23 @@ def test_an_object_deleted_by_hand_is_said(host: namespace.Host) -> None:
     c.inside(host, main)
 
 
+def test_somebodys_group_with_an_object_of_ours_is_said(host: namespace.Host) -> None:
+    """With our object the kernel would delete their group and its routes, so it must be known."""
+
+    async def main() -> None:
+        async with c.started() as kernel:
+            await kernel.set(c.via(host, "192.0.2.2"), "10.1.0.0/24")
+            [mine] = objects(host)
+            c.ip(host, "nexthop add id 7 via 192.0.2.9 dev eth1")
+            c.ip(host, "nexthop add id 8 group 7")
+            c.ip(host, f"nexthop add id 9 group 7/{mine['id']}")
+            await kernel.until(lambda: kernel.events.nexthops == 1)
+            c.ip(host, "nexthop del id 9")
+            await kernel.until(lambda: kernel.events.nexthops == 2)
+
+    c.inside(host, main)
+
+
 def test_an_object_changed_by_hand_is_said_and_repaired(host: namespace.Host) -> None:
     """It is read as it leads now, and led back; its routes need no change."""
 

@@ -86,12 +86,12 @@ class KernelMonitor:
                 self._deaf = True
                 self._events.overflow()
                 continue
-            for kind, _, body in nl.messages(data):
+            for kind, flags, body in nl.messages(data):
                 if kind in _LINK_KINDS:
                     links = True
                     lost |= _lost(kind, body)
                 elif kind in {nl.RTM_NEWROUTE, nl.RTM_DELROUTE}:
-                    self._route(kind, body)
+                    self._route(kind, flags, body)
                 else:
                     calls.add(self._other(kind, body))
         if links:
@@ -107,7 +107,7 @@ class KernelMonitor:
             return self._events.nexthop_touched
         return None
 
-    def _route(self, kind: int, body: bytes) -> None:
+    def _route(self, kind: int, header_flags: int, body: bytes) -> None:
         fields = nl.RTMSG.unpack_from(body)
         family_number, protocol, type_, flags = (*fields[:1], *fields[5:6], *fields[7:])
         if flags & readback.RTM_F_CLONED or type_ not in readback.RTN_KINDS:
@@ -122,14 +122,20 @@ class KernelMonitor:
         if (protocol, metric) == (ownership.ROUTE_PROTOCOL, ownership.ROUTE_METRIC):
             self._events.own_route_touched(table, prefix, present=present)
         else:
-            route = readback.foreign(body) if present else None
+            appended = bool(header_flags & nl.NLM_F_APPEND)
+            route = readback.foreign(body, siblings=appended) if present else None
             self._events.foreign_route(table, prefix, metric, route)
 
 
 def _our_nexthop(body: bytes) -> bool:
-    """Whether a message is about an object in our range of ids, whatever its mark says now."""
+    """Whether a message is about an object in our range of ids, whatever its mark says now.
+
+    Or about somebody's group with such a one in it, which must not go without warning.
+    """
     found = nl.attributes(body, nl.NHMSG.size)
-    return nl.number(found.get(pack.NHA_ID, b"")) in ownership.NEXTHOP_IDS
+    members = struct.iter_unpack("=IBBH", found.get(pack.NHA_GROUP, b""))
+    ids = [nl.number(found.get(pack.NHA_ID, b"")), *(member[0] for member in members)]
+    return any(id_ in ownership.NEXTHOP_IDS for id_ in ids)
 
 
 def _lost(kind: int, body: bytes) -> set[int]:
