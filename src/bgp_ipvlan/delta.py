@@ -63,6 +63,10 @@ class RouteBook:
             return _SOME if value in self._kept else None
         return value
 
+    def has(self, value: model.RouteValue) -> bool:
+        """Whether the kernel has routes with this value, or is about to."""
+        return self._users[value] > 0
+
     def uses(self, value: model.RouteValue) -> bool:
         """Whether the kernel has routes with this value, or is about to, or should have."""
         there = self._users[value] > 0 and value not in self._gone

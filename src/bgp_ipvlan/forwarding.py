@@ -6,6 +6,7 @@ are `delta`'s, the objects `gateways`'; what they say has to be done is written 
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable
 
 from bgp_ipvlan import delta, model, ownership, ports
@@ -200,12 +201,18 @@ class Forwarding:
 
     def foreign_route(
         self, table: model.Table, prefix: model.Nlri, metric: int, route: model.ForeignRoute | None
-    ) -> bool:
+    ) -> bool | None:
         """Somebody else's route came, changed, or (None) went.
 
         Returns:
-            Whether the prefix has others' routes now and had none, or the reverse.
+            Whether the prefix has others' routes now and had none, or the reverse; None is
+            unknown until the kernel is read.
         """
+        known = self.foreign.get(table, {}).get(prefix, {}).get(metric)
+        if known is not None and known.siblings:
+            if route is None:
+                return None
+            route = dataclasses.replace(route, siblings=True)
         self._borrowed.pop((table, prefix, metric), None)
         if route is not None and route.nexthop_id in ownership.NEXTHOP_IDS:
             self._borrowed[table, prefix, metric] = route.nexthop_id
@@ -275,7 +282,7 @@ class Forwarding:
         wrong, taken, lost = self._gateways.observe(dump.objects, dump.strangers)
         for entry in taken:
             self._retire(entry.via, keep=True)
-        lost = [entry for entry in lost if self._uses(entry.via)]
+        lost = [e for e in lost if any(book.has(e.via) for book in self.books.values())]
         for entry in lost:
             # Its routes have gone with it, and are not in the drift: they may be a million.
             self._retire(entry.via)

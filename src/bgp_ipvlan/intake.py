@@ -7,7 +7,7 @@ before when links, networks or others' routes change.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Collection, Coroutine, Iterable, Sequence
 
 from bgp_ipvlan import capacity, errors, forwarding, model, origin, plan, ports, surroundings, tell
 
@@ -15,8 +15,10 @@ _BY_LINKS = frozenset(
     ("nexthop-offlink", "nexthop-own", "own-echo", "duplicate-prefix", "foreign-route")
 )
 """Reasons that may not hold with other addresses of ours, or where a way is in another table."""
-_SLICE = 2000
-"""Prefixes decided anew per turn of the loop: about 5 ms."""
+_SLICE = 250
+"""Prefixes decided anew between two looks at the clock."""
+_TURN = 0.003
+"""Seconds after which the loop gets its turn."""
 
 
 class Intake:
@@ -112,22 +114,27 @@ class Intake:
         self.replans.add(task)
         task.add_done_callback(self.replans.discard)
 
+    def decide_soon(self, family: model.Family, keys: Collection[model.Nlri]) -> None:
+        """Decide some prefixes anew: at once if they are few, else in slices."""
+        if len(keys) <= _SLICE:
+            self.decide(family, keys)
+        else:
+            self._go_on(self._decide_keys(family, list(keys)))
+
     async def _decide_keys(self, family: model.Family, keys: list[model.Nlri]) -> None:
-        for part in _slices(keys, _SLICE):
+        async for part in _slices(keys):
             self.decide(family, part)
-            await asyncio.sleep(0)
 
     async def _decide_all(
         self, engine: ports.Engine, affected: Sequence[model.Prefix] | None
     ) -> None:
         for family in model.Family:
-            for part in _slices(list(engine.prefixes(family)), _SLICE):
+            async for part in _slices(list(engine.prefixes(family))):
                 keys: Iterable[model.Nlri] = part
                 if affected is not None:
                     same = [p for p in affected if model.Family.of(p) is family]
                     keys = {key for p in same for key in plan.create.claims(p, part)}
                 self.decide(family, keys)
-                await asyncio.sleep(0)
 
     def decide(self, family: model.Family, keys: Iterable[model.Nlri]) -> None:
         """Decide some prefixes anew from the paths they have now."""
@@ -150,5 +157,12 @@ class Intake:
             self._forwarding.drop(family, [key for key in wanted if key not in mine])
 
 
-def _slices(keys: list[model.Nlri], size: int) -> Iterator[list[model.Nlri]]:
-    return (keys[start : start + size] for start in range(0, len(keys), size))
+async def _slices(keys: list[model.Nlri]) -> AsyncIterator[list[model.Nlri]]:
+    """Cut in slices, and give the loop its turn when they have taken their time (D7)."""
+    loop = asyncio.get_running_loop()
+    end = loop.time() + _TURN
+    for start in range(0, len(keys), _SLICE):
+        yield keys[start : start + _SLICE]
+        if loop.time() > end:
+            await asyncio.sleep(0)
+            end = loop.time() + _TURN

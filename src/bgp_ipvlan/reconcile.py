@@ -164,11 +164,14 @@ class Reconciler:
         Links are looked at beside the audits: a session whose link is down ends at once, also
         while a hundred thousand routes are read back.
         """
-        async with asyncio.TaskGroup() as group:
-            group.create_task(self._keep_looking())
-            group.create_task(self._keep_auditing())
-            group.create_task(self.arp.run())
-            group.create_task(self.rules.run())
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._keep_looking())
+                group.create_task(self._keep_auditing())
+                group.create_task(self.arp.run())
+                group.create_task(self.rules.run())
+        finally:
+            self._repairs.stop()
 
     async def _keep_looking(self) -> None:
         while True:
@@ -295,8 +298,11 @@ class Reconciler:
         """Somebody else's route came or went: it wins over a learned one."""
         if self._foreign_news is not None:
             self._foreign_news.append((table, prefix, metric, route))
-        if self.forwarding.foreign_route(table, prefix, metric, route):
+        changed = self.forwarding.foreign_route(table, prefix, metric, route)
+        if changed:
             self._decide(table[0], [prefix])
+        elif changed is None:
+            self._audit_due.set()
         if metric == ownership.ROUTE_METRIC:
             # Under our very key. It may have taken the place of ours without another word, or kept
             # it, and now there is room again.
@@ -386,7 +392,7 @@ class Reconciler:
         dump = await self._read_routes()
         repaired, redecide = self.forwarding.observe(dump)
         for table, keys in before.items():
-            self._decide(table[0], keys ^ self.forwarding.foreign[table].keys())
+            self._intake.decide_soon(table[0], keys ^ self.forwarding.foreign[table].keys())
         if redecide:
             self._intake.decide_stranded()
         self.counters.repaired += repaired

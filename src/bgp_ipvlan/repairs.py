@@ -54,7 +54,9 @@ class Repairs:
         self._counters = counters
         self._audit = audit
         self._delay = 0.0
-        """Until the next try; 0 while nothing waits for one."""
+        """Until the next try, as the timer was set."""
+        self._timer: asyncio.TimerHandle | None = None
+        """Unset while nothing waits for a try."""
         self._news: dict[model.Table, dict[model.Nlri, bool]] = defaultdict(dict)
         """Routes touched in this turn, and whether there is something now."""
         self._turn: asyncio.Handle | None = None
@@ -62,31 +64,40 @@ class Repairs:
         self._end: asyncio.TimerHandle | None = None
         self._begin()
 
+    def stop(self) -> None:
+        """Try and repair nothing more."""
+        for timer in (self._timer, self._turn, self._end):
+            if timer is not None:
+                timer.cancel()
+
     # --- refused ---------------------------------------------------------------------------
 
     def failed(self, failures: list[model.RouteFailure]) -> None:
         """The kernel refused routes: the books learn it; they are tried again later."""
         self._counters.failed += len(failures)
-        tell.failed([failure for failure in failures if not self._forwarding.failed(failure)])
-        self._retry_soon()
+        news = [failure for failure in failures if not self._forwarding.failed(failure)]
+        tell.failed(news)
+        # What is refused for the first time does not wait with what is refused for ever.
+        self._retry_soon(anew=bool(news))
         if any(f.reason == "foreign-route" and not self._forwarding.is_taken(f) for f in failures):
             # By nobody we know of, so by ourselves: we heard late that it was deleted, and had
             # put it back meanwhile.
             self._look()
 
-    def _retry_soon(self) -> None:
-        if not self._delay:
+    def _retry_soon(self, *, anew: bool = False) -> None:
+        if self._timer is None or (anew and self._delay > _RETRY_FIRST):
             self._retry_later(_RETRY_FIRST)
 
     def _retry_later(self, delay: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
         self._delay = delay
-        asyncio.get_running_loop().call_later(delay, self._retry)
+        self._timer = asyncio.get_running_loop().call_later(delay, self._retry)
 
     def _retry(self) -> None:
+        self._timer = None
         if self._forwarding.retry():
             self._retry_later(min(self._delay * 2, _RETRY_LAST))
-        else:
-            self._delay = 0.0
 
     # --- changed by others -----------------------------------------------------------------
 

@@ -30,6 +30,9 @@ class Routes:
     def __init__(self) -> None:
         self._many: dict[tuple[model.Family, str, str], tuple[model.Nlri, int]] = {}
         """Family, word and next hops → the first prefix, and how many."""
+        self._left = 0
+        """Lines of their own that may still be written in this moment."""
+        self._over_at: asyncio.TimerHandle | None = None
 
     def withdrawn(self, batches: Iterable[model.RouteBatch]) -> None:
         """Routes that go.
@@ -63,16 +66,19 @@ class Routes:
 
     def _tell(self, batch: model.RouteBatch, word: str, hops: str) -> None:
         family, keys = batch.table[0], batch.prefixes
-        if len(keys) <= _LINES:
+        if self._over_at is None:
+            self._over_at = asyncio.get_running_loop().call_later(_MOMENT, self._over)
+            self._left = _LINES * _LINES
+        if len(keys) <= min(_LINES, self._left):
+            self._left -= len(keys)
             for line in _lines(family, keys):
                 log.info("route %s %s%s", word, line, hops)
             return
-        if not self._many:
-            asyncio.get_running_loop().call_later(_MOMENT, self._over)
         first, count = self._many.get((family, word, hops), (keys[0], 0))
         self._many[family, word, hops] = first, count + len(keys)
 
     def _over(self) -> None:
+        self._over_at = None
         many, self._many = self._many, {}
         for (family, word, hops), (first, count) in many.items():
             prefix = model.prefix(family, first)

@@ -16,11 +16,11 @@ from tests.chaos.sender import LONG, SHORT, Restart, Saying
 from tests.chaos.world import BIRD, US, World
 
 T = TypeVar("T")
-BORROWING_IS_SAFE = False
+BORROWING_IS_SAFE = True
 """Whether others' routes keep the nexthop object of ours that they use, whatever becomes of it."""
-LINK_LOCALS_HAVE_LINKS = False
+LINK_LOCALS_HAVE_LINKS = True
 """Whether one link-local address on two wires is two next hops."""
-SIBLINGS_ARE_COUNTED = False
+SIBLINGS_ARE_COUNTED = True
 """Whether one of two foreign routes under one key may go without the other being forgotten."""
 _NEXT_HOPS = {
     4: (

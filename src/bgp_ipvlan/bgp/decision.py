@@ -40,9 +40,10 @@ def select(
     if len(left) > 1:
         left = _least(_lowest_med(left), lambda path: (not path.ebgp,))  # c, d
         left.sort(key=_ties)
-    by_next_hop: dict[model.Address, model.Path] = {}
+    # Two routers may have the same link-local address, on two wires.
+    by_next_hop: dict[model.Gateway, model.Path] = {}
     for path in left:
-        by_next_hop.setdefault(path.next_hop, path)
+        by_next_hop.setdefault(model.Gateway.of(path), path)
         if len(by_next_hop) == maximum:
             break
     return tuple(by_next_hop.values())

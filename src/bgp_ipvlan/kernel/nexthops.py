@@ -41,6 +41,8 @@ class NextHops:
         self._ids = itertools.cycle(ownership.MEMBER_IDS)
         self._made: set[int] = set()
         """Made since the kernel is being read."""
+        self._changed: set[int] = set()
+        """Those of them that led elsewhere before."""
         self._bad: set[int] = set()
         """What the kernel has refused since; a group does without such members."""
         self._spoken_for: frozenset[int] = frozenset()
@@ -48,7 +50,10 @@ class NextHops:
     def lead(self, id_: int, next_hops: tuple[model.NextHop, ...]) -> list[bytes]:
         """An object leads here from now on; a new one is made when a route needs it."""
         before, self.ways[id_] = self.ways.get(id_, next_hops), next_hops
-        return [] if before == next_hops else self._messages(id_, replace=True)
+        if before == next_hops:
+            return []
+        self._changed.add(id_)
+        return self._messages(id_, replace=True)
 
     def make(self, id_: int) -> list[bytes]:
         """The messages that make sure of an object.
@@ -124,6 +129,7 @@ class NextHops:
     def watch(self) -> None:
         """The kernel is about to be read: note what is made meanwhile."""
         self._made.clear()
+        self._changed.clear()
         self._bad.clear()
 
     def observe(self, found: Objects, in_use: set[int]) -> list[int]:
@@ -152,7 +158,7 @@ class NextHops:
             if id_ in needed:
                 self._members.setdefault(way[0], id_)
         # What somebody has changed: so that leading it where it should is news.
-        changed = {id_: way for id_, way in found.ways.items() if id_ not in self._made}
+        changed = {id_: way for id_, way in found.ways.items() if id_ not in self._changed}
         self.ways.update({id_: changed[id_] for id_ in self.ways.keys() & changed.keys()})
         unused = found.ours - needed
         first = unused & found.members.keys()

@@ -157,7 +157,8 @@ class Reader:
                 self.drift[key] = value
             return
         if body[7] in RTN_KINDS:
-            self.foreign.setdefault(key, {})[metric] = foreign(body)
+            routes = self.foreign.setdefault(key, {})
+            routes[metric] = foreign(body, siblings=metric in routes)
 
 
 def key_of(family: model.Family, body: bytes) -> tuple[model.Nlri, int]:
@@ -216,8 +217,12 @@ def table_of(body: bytes) -> int:
     return body[4] if found is None else nl.number(found)
 
 
-def foreign(body: bytes) -> model.ForeignRoute:
-    """Somebody else's route, its text in the words of `ip route`, without its prefix."""
+def foreign(body: bytes, *, siblings: bool = False) -> model.ForeignRoute:
+    """Somebody else's route, its text in the words of `ip route`, without its prefix.
+
+    One for a type of service counts as beside that without: the key is the same but for that.
+    And IPv6 routes of one key are shown as one with several next hops.
+    """
     found = nl.attributes(body, nl.RTMSG.size)
     words = [_TYPES.get(body[7], f"type {body[7]}")]
     words.append(f"proto {_NAMES.get(body[5], body[5])}")
@@ -234,6 +239,7 @@ def foreign(body: bytes) -> model.ForeignRoute:
         next_hops,
         0 if next_hops else ifindex,
         nl.number(found.get(pack.RTA_NH_ID, b"")),
+        siblings or body[3] != 0 or len(next_hops) > 1,
     )
 
 

@@ -121,8 +121,16 @@ class Writer:
         self._queue.put(_nothing)  # wakes the thread
 
     def lead(self, via: model.Via, next_hops: tuple[model.NextHop, ...]) -> None:
-        """See `ports.Routes`. It may go ahead: what is queued then leads there as well."""
-        self._hurry(functools.partial(self._lead, via.id, next_hops))
+        """See `ports.Routes`. It may go ahead: what is queued then leads there as well.
+
+        But not without objects, where an id may have been retired a moment ago, in order.
+        """
+        work = functools.partial(self._lead, via.id, next_hops)
+        if self._objects:
+            self._hurry(work)
+        else:
+            self._hand_over()
+            self._queue.put(work)
 
     def retire(self, via: model.Via, *, keep: bool) -> None:
         """See `ports.Routes`.

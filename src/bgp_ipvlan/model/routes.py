@@ -85,6 +85,8 @@ class ForeignRoute:
     """Index of the interface, for a route without a gateway."""
     nexthop_id: int = 0
     """The nexthop object it points at: when that goes the kernel deletes the route."""
+    siblings: bool = False
+    """There were several under this key (`ip route append`): when one goes others may stay."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

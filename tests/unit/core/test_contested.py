@@ -62,7 +62,7 @@ async def test_one_who_deletes_in_a_loop(
     fighter.on = False
     await fight
     await world.until(lambda: world.routes.table().get(OTHER) == VIA, "put back")
-    await world.until(lambda: world.core._repairs._delay == 0, "nothing waits")
+    await world.until(lambda: world.core._repairs._timer is None, "nothing waits")
 
 
 async def test_a_held_route_follows_bgp(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

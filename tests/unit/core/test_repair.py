@@ -24,7 +24,7 @@ async def test_a_refused_route_is_tried_again(
     await world.until(lambda: world.routes.table() == {second: VIA, OTHER: VIA}, "tried again")
     world.routes.check_consumed()
     assert world.core.counters.failed == 1
-    await world.until(lambda: world.core._repairs._delay == 0, "the timer ends with the work")
+    await world.until(lambda: world.core._repairs._timer is None, "the timer ends with the work")
 
 
 async def test_a_key_of_our_metric_that_is_taken(
