@@ -18,9 +18,10 @@ import msgspec
 
 from bgp_ipvlan import config, errors
 
-_ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": str(128 << 10)}
-"""glibc's own default, but fixed (mallopt(3)). Left alone it rises with each large block that is
-freed, and what an audit or a neighbour's table took is kept: with 100,000 routes 79 MB, not 56."""
+_ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": str(4 << 20)}
+"""Fixed (mallopt(3)). Left alone it rises with each large block that is freed, and what an audit or a
+neighbour's table took is kept: with 100,000 routes 79 MB, not 56. With glibc's own 128 kB the
+buffers of each send are mapped anew, and a table takes 7 % longer."""
 
 
 def become(flags: config.Flags) -> NoReturn:

@@ -62,7 +62,7 @@ def test_it_is_small(host: namespace.Host) -> None:
     assert resident is not None
     assert int(resident.group(1)) < 40_000
     # Large blocks go back to the kernel when they are freed.
-    assert b"MALLOC_MMAP_THRESHOLD_=131072" in (process / "environ").read_bytes().split(b"\0")
+    assert b"MALLOC_MMAP_THRESHOLD_=4194304" in (process / "environ").read_bytes().split(b"\0")
 
     code = "import sys; from bgp_ipvlan import app, daemon; print(*sys.modules)"
     loaded = set(host.run(sys.executable, "-c", code).stdout.split())

@@ -30,9 +30,9 @@ from bgp_ipvlan.kernel import nexthops, pack, readback
 
 log = logging.getLogger("bgp_ipvlan")
 
-_HIGH = 10_000
-"""Prefixes in the queue from which on there is no room for more: the kernel's work of some 10 ms."""
-_SEND = 1024
+_HIGH = 20_000
+"""Prefixes in the queue from which on there is no room for more: the kernel's work of some 20 ms."""
+_SEND = 4096
 """Routes per send: few enough that the kernel's answers to all fit the receive buffer."""
 
 _Work = list[model.RouteBatch] | Callable[[], None]
@@ -80,6 +80,7 @@ class Writer:
         self.taken: dict[model.Table, set[model.Nlri]] = collections.defaultdict(set)
         """Keys somebody else has a route under. The books hear of a refusal only when the loop
         turns; what they queued before, as a replacement of ours, must not hit the stranger's."""
+        self._answer = bytearray(1 << 16)
         self._ended = False
         self._thread = threading.Thread(target=self._run, name="routes", daemon=True)
         self._thread.start()
@@ -270,10 +271,10 @@ class Writer:
         failures: list[model.RouteFailure] = []
         while True:
             try:
-                answer = self._socket.recv(1 << 18, socket.MSG_DONTWAIT)
+                size = self._socket.recv_into(self._answer, 0, socket.MSG_DONTWAIT)
             except BlockingIOError:
                 break
-            for kind, _, body in nl.messages(answer):
+            for kind, _, body in nl.messages(bytes(self._answer[:size])):
                 if kind == nl.NLMSG_ERROR:
                     failures += self._refused(*nl.failed(body), batches)
         if failures:
