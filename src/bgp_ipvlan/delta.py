@@ -14,7 +14,7 @@ the key is the kernel's own (D11).
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from bgp_ipvlan import model
 
@@ -198,9 +198,10 @@ class RouteBook:
         self._told.add(prefix)
         return known
 
-    def retry(self) -> Batches:
-        """What was refused, once more."""
-        failing, self.failing = self.failing, set()
+    def retry(self, only: Collection[model.Nlri] | None = None) -> Batches:
+        """What was refused, once more: all of it, or `only` some."""
+        failing = self.failing if only is None else self.failing.intersection(only)
+        self.failing = self.failing - failing
         return self._repair(failing, delete=True)
 
     def lost(self, prefixes: Iterable[model.Nlri], *, present: bool) -> Batches:

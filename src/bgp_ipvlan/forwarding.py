@@ -7,6 +7,7 @@ are `delta`'s, the objects `gateways`'; what they say has to be done is written 
 from __future__ import annotations
 
 import dataclasses
+from collections import defaultdict
 from collections.abc import Iterable
 
 from bgp_ipvlan import delta, model, ownership, ports
@@ -175,6 +176,14 @@ class Forwarding:
         batches = [batch for book in self.books.values() for batch in book.retry()]
         self._write(batches)
         return bool(batches)
+
+    def retry_once(self, failures: Iterable[model.RouteFailure]) -> None:
+        """Try again what has just been refused for the first time."""
+        by_table: dict[model.Table, list[model.Nlri]] = defaultdict(list)
+        for failure in failures:
+            by_table[failure.table].append(failure.prefix)
+        for table, keys in by_table.items():
+            self._write(self.book(table).retry(keys))
 
     def touched(
         self, table: model.Table, prefixes: list[model.Nlri], *, present: bool, hold: bool = False

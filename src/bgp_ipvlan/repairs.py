@@ -57,6 +57,9 @@ class Repairs:
         """Until the next try, as the timer was set."""
         self._timer: asyncio.TimerHandle | None = None
         """Unset while nothing waits for a try."""
+        self._fresh: list[model.RouteFailure] = []
+        """Refused for the first time; they have a try of their own."""
+        self._once: asyncio.TimerHandle | None = None
         self._news: dict[model.Table, dict[model.Nlri, bool]] = defaultdict(dict)
         """Routes touched in this turn, and whether there is something now."""
         self._turn: asyncio.Handle | None = None
@@ -66,7 +69,7 @@ class Repairs:
 
     def stop(self) -> None:
         """Try and repair nothing more."""
-        for timer in (self._timer, self._turn, self._end):
+        for timer in (self._timer, self._once, self._turn, self._end):
             if timer is not None:
                 timer.cancel()
 
@@ -77,16 +80,26 @@ class Repairs:
         self._counters.failed += len(failures)
         news = [failure for failure in failures if not self._forwarding.failed(failure)]
         tell.failed(news)
-        # What is refused for the first time does not wait with what is refused for ever.
-        self._retry_soon(anew=bool(news))
+        if news:
+            # What is refused for the first time does not wait with what is refused for ever.
+            self._fresh += news
+            if self._once is None:
+                loop = asyncio.get_running_loop()
+                self._once = loop.call_later(_RETRY_FIRST, self._retry_once)
+        self._retry_soon()
         if any(f.reason == "foreign-route" and not self._forwarding.is_taken(f) for f in failures):
             # By nobody we know of, so by ourselves: we heard late that it was deleted, and had
             # put it back meanwhile.
             self._look()
 
-    def _retry_soon(self, *, anew: bool = False) -> None:
-        if self._timer is None or (anew and self._delay > _RETRY_FIRST):
-            self._retry_later(_RETRY_FIRST)
+    def _retry_once(self) -> None:
+        self._once = None
+        fresh, self._fresh = self._fresh, []
+        self._forwarding.retry_once(fresh)
+
+    def _retry_soon(self) -> None:
+        if self._timer is None:
+            self._retry_later(2 * _RETRY_FIRST)
 
     def _retry_later(self, delay: float) -> None:
         if self._timer is not None:

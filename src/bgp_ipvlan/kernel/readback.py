@@ -49,6 +49,8 @@ _NEXTHOP_ID = re.compile(
     re.DOTALL,
 )
 """RTA_NH_ID with an id in our range (`ownership.NEXTHOP_IDS`)."""
+_METRIC = nl.u32(pack.RTA_PRIORITY, ownership.ROUTE_METRIC)
+"""What a route of ours has in it, and hardly another."""
 PlainId = Callable[[tuple[model.NextHop, ...]], int]
 """The id that stands for next hops which a route carries itself."""
 
@@ -186,9 +188,10 @@ def borrowed(family: model.Family, answers: Iterable[bytes]) -> model.Borrowed:
         if _NEXTHOP_ID.search(data) is None:
             continue
         for kind, _, start in nl.messages_headers(data):
-            if kind == nl.RTM_NEWROUTE and data[start + 5] != ownership.ROUTE_PROTOCOL:
-                size = struct.unpack_from("=I", data, start - nl.HEADER.size)[0]
-                body = data[start : start - nl.HEADER.size + size]
+            end = start - nl.HEADER.size + struct.unpack_from("=I", data, start - nl.HEADER.size)[0]
+            ours = data[start + 5] == ownership.ROUTE_PROTOCOL and _METRIC in data[start:end]
+            if kind == nl.RTM_NEWROUTE and not ours:
+                body = data[start:end]
                 id_ = nl.number(nl.attributes(body, nl.RTMSG.size).get(pack.RTA_NH_ID, b""))
                 if id_ in ownership.NEXTHOP_IDS:
                     found[(family, table_of(body)), *key_of(family, body)] = id_

@@ -331,7 +331,9 @@ def decide(
         return Decision((), None, change.prefixes, {})
     claimed = ours.refusals(change, next_hops.is_own)
     # Several neighbours may name one gateway; the order of equal paths means nothing.
-    gateways = tuple(sorted(set(map(model.Gateway.of, change.paths)), key=str))
+    gateways = tuple(set(map(model.Gateway.of, change.paths)))
+    if len(gateways) > 1:
+        gateways = tuple(sorted(gateways, key=str))
     way = next_hops.way(gateways)
     if isinstance(way, str):
         return Decision(gateways, None, [], dict.fromkeys(change.prefixes, way) | claimed)
