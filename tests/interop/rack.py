@@ -74,6 +74,11 @@ class Rack:
         except namespace.LabError as error:
             raise namespace.LabError(f"{error}\n{self.daemon.log()[-3000:]}") from None
 
+    def warnings(self) -> list[str]:
+        """Those of `status`, but for one of all these hosts: they have no default route."""
+        found = self.daemon.warnings()
+        return [text for text in found if not text.endswith("[no-default-route]")]
+
     def refused(self, *argv: str) -> str:
         """A command that must fail; its one line."""
         done = self.host.run(agent.COMMAND, *argv, check=False)

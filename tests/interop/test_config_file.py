@@ -9,7 +9,6 @@ import pytest
 from lab import process
 from tests.unit import test_config_file as texts
 
-
 _OURS = "recursive ="
 """A key of ours among GoBGP's."""
 

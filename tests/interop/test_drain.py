@@ -22,12 +22,6 @@ def rack() -> Iterator[Rack]:
         yield made
 
 
-def _warnings(rack: Rack) -> list[str]:
-    """Those of this host's state; that its parent leads nowhere else is none of it."""
-    found: list[str] = rack.daemon.ask("status")["warnings"]
-    return [text for text in found if "[no-default-route]" not in text]
-
-
 def test_drain(rack: Rack) -> None:
     """Marked, then gone with the text; so also after a restart, until `undrain`."""
     assert MARK not in peers.wait_learned(rack.left, OURS).communities
@@ -43,21 +37,21 @@ def test_drain(rack: Rack) -> None:
     assert "drained" in drain.output()
     assert 'Administrative shutdown: "kernel update"' in rack.left.process.output()
     assert rack.neighbor(LEFT)["idle_reason"] == "shutdown"
-    (warning,) = _warnings(rack)
+    (warning,) = rack.warnings()
     assert "[drained]" in warning
     assert rack.kernel() == set()
 
     rack.daemon.stop()
     rack.daemon.start()
     assert rack.daemon.ask("drain")["drain"]["message"] == "kernel update"
-    (warning,) = _warnings(rack)
+    (warning,) = rack.warnings()
     assert "[drained]" in warning
     assert not rack.left.established(US)
 
     rack.daemon.run("undrain")
     assert MARK not in peers.wait_learned(rack.left, OURS).communities
     rack.wait(lambda: OF_LEFT in rack.kernel(), "the route to be learned again")
-    assert _warnings(rack) == []
+    assert rack.warnings() == []
     assert "not-drained" in rack.refused("undrain")
 
 

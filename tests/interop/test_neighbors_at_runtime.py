@@ -248,7 +248,7 @@ def test_too_many_prefixes(rack: Rack) -> None:
     rack.left.announce("10.4.0.0/16")
     rack.wait(lambda: not rack.kernel(), "its routes to go")
 
-    warnings = rack.daemon.ask("status")["warnings"]
+    warnings = rack.warnings()
     table = rack.daemon.run("neighbors")
     rack.daemon.run("neighbor", "set", f"{LEFT},max-prefixes=2")
     rack.daemon.run("neighbor", "reset", LEFT)
@@ -258,7 +258,7 @@ def test_too_many_prefixes(rack: Rack) -> None:
     assert warning.startswith(f"neighbor {LEFT} is left alone")
     assert warning.endswith("[max-prefixes]")
     assert "max-prefixes" in table
-    assert rack.daemon.ask("status")["warnings"] == []
+    assert rack.warnings() == []
 
 
 def test_routes_are_bounded(rack: Rack) -> None:
