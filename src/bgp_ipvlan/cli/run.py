@@ -42,8 +42,8 @@ def run(
             "password-file=PATH, password=TEXT (visible in `ps`), ttl-security, multihop=N, "
             "local-as=N, allow-own-as[=N], max-prefixes=N, max-prefixes-warn=PERCENT, "
             "max-prefixes-restart=SECONDS, hold=SECONDS, keepalive=SECONDS, passive, "
-            "local=ADDRESS, port=N, name=TEXT, families=ipv4+ipv6, recursive, no-add-path, "
-            "no-graceful-restart.",
+            "local=ADDRESS, bind-interface=NAME, port=N, name=TEXT, families=ipv4+ipv6, recursive, "
+            "no-add-path, no-graceful-restart.",
         ),
     ] = None,
     neighbor_range: Annotated[
