@@ -188,6 +188,10 @@ def _run(
         if ending.withdraw:
             core.withdraw_learned()
         await routes.flush()
+        if ending.withdraw:
+            with contextlib.suppress(errors.KernelError):
+                # Reading deletes the nexthop objects that nothing uses.
+                await routes.dump({})
 
     stack.push_async_callback(shut)
 

@@ -306,6 +306,9 @@ class Reconciler:
             self._decide(table[0], [prefix])
         elif changed is None:
             self._audit_due.set()
+        if table[0] is model.Family.IPV4 and (not prefix[0] or (route and route.on_link)):
+            # Also one default route for another, or one to a wire instead of one to a gateway.
+            self.arp.look()
         if metric == ownership.ROUTE_METRIC:
             # Under our very key. It may have taken the place of ours without another word, or kept
             # it, and now there is room again.

@@ -106,6 +106,7 @@ def test_theirs_before_ours(scene: scene_.Scene) -> None:
     check("a crash")
     scene.daemon.stop_command("--withdraw")
     assert scene.ours() == {}
+    assert not scene.host.json("ip", "-j", "nexthop")
     assert before == scene.theirs()
     scene.daemon.run("cleanup")
     assert before == scene.theirs()

@@ -50,7 +50,7 @@ _FILE = schema.Schema(
         "policy.accept": list[str],
         "policy.import": list[str],
     },
-    impossible={"vrfs": "run it where the VRF's namespace is"},
+    impossible={"vrfs": "a neighbor in a VRF has bind-interface, a network follows its parent"},
     idle=frozenset(
         {
             "bmp-servers",

@@ -169,6 +169,21 @@ async def test_a_parent_in_a_vrf(world: World) -> None:
     await world.until(lambda: world.core.arp.without_default == {"eth1"}, "the warning")
 
 
+async def test_one_default_route_for_another(world: World) -> None:
+    """Out of the parent instead of elsewhere, and the reverse: told without a reading."""
+    await world.start()
+    away = model.ForeignRoute(
+        "proto static via 198.51.100.9", (model.NextHop(PEER, ETH1.index + 1),)
+    )
+    world.core.foreign_route(MAIN, DEFAULT, 0, away)
+    await world.create(net())
+    await world.until(lambda: bool(world.core.arp.without_default), "the warning")
+    world.core.foreign_route(MAIN, DEFAULT, 0, ROUTER)
+    await world.until(lambda: not world.core.arp.without_default, "a default route")
+    world.core.foreign_route(MAIN, DEFAULT, 0, away)
+    await world.until(lambda: bool(world.core.arp.without_default), "the warning again")
+
+
 async def test_a_learned_default_route(world: World) -> None:
     """With `--accept 0.0.0.0/0` a neighbour's counts as well."""
     accept = (model.prefix(model.Family.IPV4, DEFAULT),)
