@@ -40,6 +40,10 @@ from bgp_ipvlan.engines import embedded
 
 log = logging.getLogger("bgp_ipvlan")
 
+_SWITCH = 0.0001
+"""Seconds that a thread waits for its turn at most, instead of 5 ms: the route writer wants one
+after each send, and would else write no faster than 200 sends a second while the loop is busy."""
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Ending:
@@ -49,9 +53,6 @@ class _Ending:
     message: str = ""
 
 
-_SWITCH = 0.0001
-"""Seconds that a thread waits for its turn at most, instead of 5 ms: the route writer wants one
-after each send, and would else write no faster than 200 sends a second while the loop is busy."""
 _Stopping: TypeAlias = "asyncio.Future[_Ending]"
 
 
@@ -189,9 +190,11 @@ def _run(
             core.withdraw_learned()
         await routes.flush()
         if ending.withdraw:
-            with contextlib.suppress(errors.KernelError):
+            try:
                 # Reading deletes the nexthop objects that nothing uses.
                 await routes.dump({})
+            except errors.KernelError as error:
+                log.warning("nexthop objects left reason=%s error=%s", error.reason, error)
 
     stack.push_async_callback(shut)
 

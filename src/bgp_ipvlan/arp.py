@@ -12,7 +12,7 @@ import dataclasses
 import logging
 from collections.abc import Iterator
 
-from bgp_ipvlan import errors, forwarding, model, origin, plan, ports, surroundings
+from bgp_ipvlan import errors, forwarding, model, origin, plan, ports, surroundings, turns
 from bgp_ipvlan import state as state_
 
 log = logging.getLogger("bgp_ipvlan")
@@ -24,8 +24,8 @@ REMEDY = (
 )
 """What to do about a parent without a default route, and why."""
 _V4 = model.Family.IPV4
-_SLICE = 20_000
-"""Routes of others looked at in a turn of the loop: 2 ms."""
+_SLICE = 5_000
+"""Routes of others looked at between two looks at the clock."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -102,14 +102,10 @@ class Keeper:
         """Other people's routes to a wire."""
         routes = self._forwarding.foreign.get((_V4, table), {})
         found: list[model.Nlri] = []
-        keys = list(routes)
-        for start in range(0, len(keys), _SLICE):
+        async for keys in turns.slices(list(routes), _SLICE):
             found += [
-                key
-                for key in keys[start : start + _SLICE]
-                if any(route.on_link for route in routes.get(key, {}).values())
+                key for key in keys if any(route.on_link for route in routes.get(key, {}).values())
             ]
-            await asyncio.sleep(0)
         return found
 
     async def _keep(self, wanted: Filter) -> None:

@@ -54,7 +54,7 @@ class Forwarding:
         batches = book.want(value, prefixes)
         self._routes.write(batches)
         # Afterwards: an object that has these routes now is not taken for one without any.
-        return self._drop(table[0], prefixes, but=book) + batches
+        return self.drop(table[0], prefixes, but=book) + batches
 
     def through(
         self,
@@ -78,17 +78,14 @@ class Forwarding:
             self._routes.lead(entry.via, way.next_hops)
         return self.want((family, way.table), entry.via, prefixes)
 
-    def drop(self, family: model.Family, prefixes: list[model.Nlri]) -> delta.Batches:
-        """Want no route for some prefixes any more."""
-        return self._drop(family, prefixes)
-
-    def _drop(
+    def drop(
         self,
         family: model.Family,
         prefixes: list[model.Nlri],
         *,
         but: delta.RouteBook | None = None,
     ) -> delta.Batches:
+        """Want no route for some prefixes any more, `but` in one table."""
         batches = []
         for table, book in self.books.items():
             if table[0] is family and book is not but:

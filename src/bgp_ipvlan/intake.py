@@ -7,9 +7,20 @@ before when links, networks or others' routes change.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Collection, Coroutine, Iterable, Sequence
+from collections.abc import Collection, Coroutine, Iterable, Sequence
 
-from bgp_ipvlan import capacity, errors, forwarding, model, origin, plan, ports, surroundings, tell
+from bgp_ipvlan import (
+    capacity,
+    errors,
+    forwarding,
+    model,
+    origin,
+    plan,
+    ports,
+    surroundings,
+    tell,
+    turns,
+)
 
 _BY_LINKS = frozenset(
     ("nexthop-offlink", "nexthop-own", "own-echo", "duplicate-prefix", "foreign-route")
@@ -17,8 +28,6 @@ _BY_LINKS = frozenset(
 """Reasons that may not hold with other addresses of ours, or where a way is in another table."""
 _SLICE = 250
 """Prefixes decided anew between two looks at the clock."""
-_TURN = 0.003
-"""Seconds after which the loop gets its turn."""
 
 
 class Intake:
@@ -122,14 +131,14 @@ class Intake:
             self._go_on(self._decide_keys(family, list(keys)))
 
     async def _decide_keys(self, family: model.Family, keys: list[model.Nlri]) -> None:
-        async for part in _slices(keys):
+        async for part in turns.slices(keys, _SLICE):
             self.decide(family, part)
 
     async def _decide_all(
         self, engine: ports.Engine, affected: Sequence[model.Prefix] | None
     ) -> None:
         for family in model.Family:
-            async for part in _slices(list(engine.prefixes(family))):
+            async for part in turns.slices(list(engine.prefixes(family)), _SLICE):
                 keys: Iterable[model.Nlri] = part
                 if affected is not None:
                     same = [p for p in affected if model.Family.of(p) is family]
@@ -155,14 +164,3 @@ class Intake:
             mine = self._own.keys[family]
             wanted = self._forwarding.wanted(family)
             self._forwarding.drop(family, [key for key in wanted if key not in mine])
-
-
-async def _slices(keys: list[model.Nlri]) -> AsyncIterator[list[model.Nlri]]:
-    """Cut in slices, and give the loop its turn when they have taken their time (D7)."""
-    loop = asyncio.get_running_loop()
-    end = loop.time() + _TURN
-    for start in range(0, len(keys), _SLICE):
-        yield keys[start : start + _SLICE]
-        if loop.time() > end:
-            await asyncio.sleep(0)
-            end = loop.time() + _TURN

@@ -102,8 +102,6 @@ class Repairs:
             self._retry_later(2 * _RETRY_FIRST)
 
     def _retry_later(self, delay: float) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
         self._delay = delay
         self._timer = asyncio.get_running_loop().call_later(delay, self._retry)
 

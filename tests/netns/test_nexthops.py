@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from bgp_ipvlan import model, ownership
+from bgp_ipvlan.kernel import nexthops
 from lab import namespace
 from tests.fakes.routes import Shown
 from tests.netns import conftest as c
@@ -192,6 +193,30 @@ def test_a_strangers_route_keeps_a_member_that_left_its_group(host: namespace.Ho
             c.ip(host, "route del 10.9.0.0/24")
             await kernel.dump()
             assert member not in {entry["id"] for entry in objects(host)}
+
+    c.inside(host, main)
+
+
+def test_what_was_left_to_others_while_the_kernel_was_read(host: namespace.Host) -> None:
+    """Retired after the reading, kept since others use it: the reading does not delete it."""
+
+    async def main() -> None:
+        async with c.started() as kernel:
+            value = c.via(host, "192.0.2.2")
+            await kernel.set(value, "10.1.0.0/24")
+            [mine] = objects(host)
+            c.ip(host, f"route add 10.9.0.0/24 nhid {mine['id']} proto static")
+            known = kernel.routes._next_hops
+            observe = known.observe
+
+            def late(found: nexthops.Objects, in_use: set[int]) -> list[int]:
+                known.forget(mine["id"])  # what the writer does about `retire(keep=True)`
+                return observe(found, in_use)
+
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(known, "observe", late)
+                await kernel.dump()
+            assert [route["dst"] for route in host.routes("proto", "static")] == ["10.9.0.0/24"]
 
     c.inside(host, main)
 

@@ -118,14 +118,6 @@ class NextHops:
         self.ways[found] = next_hops
         return found
 
-    def idle(self, found: Objects) -> set[int]:
-        """Objects that nothing of ours needs: whether others do has to be looked at."""
-        needed: set[int] = self._made | self.ways.keys()
-        for id_, members in found.members.items():
-            if id_ in needed or id_ not in found.ours:
-                needed |= set(members)
-        return set(found.ours - needed)
-
     def watch(self) -> None:
         """The kernel is about to be read: note what is made meanwhile."""
         self._made.clear()

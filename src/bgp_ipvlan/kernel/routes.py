@@ -169,13 +169,15 @@ class KernelRoutes:
             The others, and where they lead; and, if there was a reason to `look` into all tables,
             whose routes use ours.
         """
-        in_use: set[int] = set()
+        # Without a look nothing is known of others, and so nothing is deleted: also not what has
+        # been retired since, and was left because others use it.
+        in_use: set[int] = set(found.ours)
         borrowed: model.Borrowed | None = None
         # What groups have as members goes with them, and is not worth reading everything for.
         members = itertools.chain.from_iterable(found.members.values())
         unknown = found.ours.difference(self._next_hops.ways, members)
         if look or unknown:
-            borrowed = {}
+            in_use, borrowed = set(), {}
             for family in model.Family:
                 answers, complete = _answers(sock, family, pack.which_of_all(family))
                 # Better a useless object too many than somebody's route too few.

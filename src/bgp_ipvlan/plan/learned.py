@@ -117,7 +117,7 @@ class Guards:
         Args:
             family: of the batch.
             prefixes: canonical NLRI.
-            foreign: routes in the main table that are not ours.
+            foreign: routes in the table of their way that are not ours.
         """
         heads, lengths = self._tables[family]
         refused: dict[model.Nlri, str] = {}
