@@ -7,49 +7,13 @@ the kernel asks; on any other kernel with ipvlan the filter is seen to work.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
-
-import pytest
 
 from lab import agent, arpwatch, namespace
+from tests.ipvlan.conftest import HOSTS, B
 
-A, B = "192.0.2.1", "192.0.2.2"
 _nobody = itertools.count(100)
 """Last octets of addresses on the wire that nobody has and nobody was asked for yet."""
 SUBNET, FREE = "10.1.9.0/24", "10.1.9.77"
-HOSTS = tuple[agent.Agent, agent.Agent]
-
-
-@pytest.fixture(scope="module")
-def hosts() -> Iterator[HOSTS]:
-    """Two hosts on a wire, without a default route."""
-    with namespace.Lab() as lab:
-        a, b = lab.host("a"), lab.host("b")
-        lab.wire(
-            namespace.Port(a, "eth1", (f"{A}/24", "2001:db8::1/64")),
-            namespace.Port(b, "eth1", (f"{B}/24", "2001:db8::2/64")),
-        )
-        agents = []
-        for host, other in ((a, B), (b, A)):
-            host.run("sh", "-c", "echo 1 >/proc/sys/net/ipv4/ip_forward")
-            flags = ("--host-interface", "eth1", "--as", "64512", "--neighbor", other)
-            agents.append(agent.Agent(host, *flags))
-            agents[-1].start()
-        for one in agents:
-            one.established()
-        yield agents[0], agents[1]
-
-
-@pytest.fixture
-def plugins(hosts: HOSTS) -> Iterator[tuple[agent.Plugin, agent.Plugin]]:
-    """The plugins of both; nothing of theirs is left afterwards."""
-    both = agent.Plugin(hosts[0].host), agent.Plugin(hosts[1].host)
-    yield both
-    for one, plugin in zip(hosts, both, strict=True):
-        for container in tuple(plugin.containers):
-            container.remove()
-        for network in one.ask("networks")["networks"]:
-            plugin.delete_network(network["id"])
 
 
 def warned(one: agent.Agent, reason: str) -> bool:

@@ -3,48 +3,11 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
 
 import pytest
 
 from lab import agent, namespace
-
-A, B = "192.0.2.1", "192.0.2.2"
-HOSTS = tuple[agent.Agent, agent.Agent]
-
-
-@pytest.fixture(scope="module")
-def hosts() -> Iterator[HOSTS]:
-    """Two hosts on a wire, peered by iBGP, forwarding on as Docker would have it."""
-    with namespace.Lab() as lab:
-        a, b = lab.host("a"), lab.host("b")
-        lab.wire(
-            namespace.Port(a, "eth1", (f"{A}/24", "2001:db8::1/64")),
-            namespace.Port(b, "eth1", (f"{B}/24", "2001:db8::2/64")),
-        )
-        agents = []
-        for host, other in ((a, B), (b, A)):
-            host.run("sh", "-c", "echo 1 >/proc/sys/net/ipv4/ip_forward")
-            one = agent.Agent(
-                host, "--host-interface", "eth1", "--as", "64512", "--neighbor", other
-            )
-            one.start()
-            agents.append(one)
-        for one in agents:
-            one.established()
-        yield agents[0], agents[1]
-
-
-@pytest.fixture
-def plugins(hosts: HOSTS) -> Iterator[tuple[agent.Plugin, agent.Plugin]]:
-    """The plugins of both; afterwards what a test that failed has left is removed."""
-    both = agent.Plugin(hosts[0].host), agent.Plugin(hosts[1].host)
-    yield both
-    for one, plugin in zip(hosts, both, strict=True):
-        for container in tuple(plugin.containers):
-            container.die()
-        for network in one.ask("networks")["networks"]:
-            plugin.delete_network(network["id"])
+from tests.ipvlan.conftest import HOSTS, A, B
 
 
 def route(host: namespace.Host, prefix: str) -> dict[str, object] | None:

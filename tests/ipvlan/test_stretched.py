@@ -7,41 +7,16 @@ from collections.abc import Iterator
 import pytest
 
 from lab import agent, namespace
+from tests.ipvlan.conftest import HOSTS, PLUGINS, pair
 
-A, B = "192.0.2.1", "192.0.2.2"
 SUBNET = "10.1.9.0/24"
-HOSTS = tuple[agent.Agent, agent.Agent]
-PLUGINS = tuple[agent.Plugin, agent.Plugin]
 
 
 @pytest.fixture(scope="module")
 def hosts() -> Iterator[HOSTS]:
     """Two hosts on a wire, each the other's default router."""
-    with namespace.Lab() as lab:
-        a, b = lab.host("a"), lab.host("b")
-        lab.wire(namespace.Port(a, "eth1", (f"{A}/24",)), namespace.Port(b, "eth1", (f"{B}/24",)))
-        agents = []
-        for host, other in ((a, B), (b, A)):
-            host.run("sh", "-c", "echo 1 >/proc/sys/net/ipv4/ip_forward")
-            host.run("ip", "route", "add", "default", "via", other)
-            flags = ("--host-interface", "eth1", "--as", "64512", "--neighbor", other)
-            agents.append(agent.Agent(host, *flags))
-            agents[-1].start()
-        for one in agents:
-            one.established()
-        yield agents[0], agents[1]
-
-
-@pytest.fixture
-def plugins(hosts: HOSTS) -> Iterator[PLUGINS]:
-    """The plugins of both; afterwards what a test that failed has left is removed."""
-    both = agent.Plugin(hosts[0].host), agent.Plugin(hosts[1].host)
-    yield both
-    for one, plugin in zip(hosts, both, strict=True):
-        for container in tuple(plugin.containers):
-            container.remove()
-        for network in one.ask("networks")["networks"]:
-            plugin.delete_network(network["id"])
+    with pair(routers=True) as found:
+        yield found
 
 
 def create(plugin: agent.Plugin, advertise: str = "endpoint", **options: str) -> str:
