@@ -101,7 +101,7 @@ async def _start(
     )
     core, routes = await _kernel(settings, state, links, stack)
     preserved = await core.adopt(_boot_id())
-    engine = embedded.EmbeddedEngine(_speaker(settings), core, room=routes.room)
+    engine = _engine(settings, core, routes)
     core.attach(engine)
     desk = operations.Operations(flags, settings, state=state, engine=engine)
     await desk.drain.restore()
@@ -162,6 +162,19 @@ async def _kernel(
     await monitor.start()
     stack.push_async_callback(monitor.close)
     return core, routes
+
+
+def _engine(
+    settings: config.Settings, core: reconcile.Reconciler, routes: kernel.routes.KernelRoutes
+) -> ports.Engine:
+    """Who speaks BGP (D1). Imported late: gRPC is for those who have a gobgpd."""
+    match settings.engine:
+        case model.EngineKind.EMBEDDED:
+            return embedded.EmbeddedEngine(_speaker(settings), core, room=routes.room)
+        case _:
+            raise errors.ConfigError(
+                "engine-unsupported", f"--engine {settings.engine}: this version has embedded only"
+            )
 
 
 def _run(

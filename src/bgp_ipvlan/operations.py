@@ -35,6 +35,10 @@ _FIXED = {
     "max_routes": "--max-routes",
     "plugin_socket": "--socket",
     "debug": "--debug",
+    "engine": "--engine",
+    "gobgp_api": "--gobgp-api",
+    "gobgp_spawn": "--gobgp-spawn",
+    "gobgp_command": "--gobgp-command",
 }
 """What holds until the daemon is started again, and how the user knows it."""
 

@@ -33,6 +33,39 @@ def run(
             help="BGP identifier; by default the first IPv4 address of the host interface.",
         ),
     ] = None,
+    engine: Annotated[
+        str | None,
+        typer.Option(
+            envvar=ENV + "ENGINE",
+            metavar="embedded|gobgp|kernel",
+            help="Who speaks BGP: this daemon (the default), a gobgpd, or a routing daemon on this "
+            "host that takes our routes from the kernel.",
+        ),
+    ] = None,
+    gobgp_api: Annotated[
+        str | None,
+        typer.Option(
+            envvar=ENV + "GOBGP_API",
+            metavar="HOST:PORT|PATH",
+            help="gRPC address of the running gobgpd, by default 127.0.0.1:50051.",
+        ),
+    ] = None,
+    gobgp_spawn: Annotated[
+        bool | None,
+        typer.Option(
+            "--gobgp-spawn/--no-gobgp-spawn",
+            envvar=ENV + "GOBGP_SPAWN",
+            help="Start a gobgpd and look after it, instead of asking one that runs.",
+        ),
+    ] = None,
+    gobgp_command: Annotated[
+        str | None,
+        typer.Option(
+            envvar=ENV + "GOBGP_COMMAND",
+            metavar="PROGRAM",
+            help="The program that --gobgp-spawn starts, by default gobgpd.",
+        ),
+    ] = None,
     neighbor: Annotated[
         list[str] | None,
         typer.Option(
@@ -205,6 +238,10 @@ def run(
         control_socket=control,
         state_dir=state_dir,
         debug=debug,
+        engine=engine,
+        gobgp_api=gobgp_api,
+        gobgp_spawn=gobgp_spawn,
+        gobgp_command=gobgp_command,
     )
     daemon.become(flags)
 

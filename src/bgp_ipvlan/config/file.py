@@ -4,6 +4,7 @@
 [ipvlan]  host-interface, mode, ipvlan-subnet, gateway, mtu, table       as the flags of that name
 [docker]  socket
 [policy]  accept, import, max-routes
+[engine]  name, gobgp-api, gobgp-spawn, gobgp-command                   likewise (name is --engine)
 """
 
 from __future__ import annotations
@@ -27,6 +28,10 @@ _OWN = {
     "policy.accept": "accept",
     "policy.import": "import_rules",
     "policy.max-routes": "max_routes",
+    "engine.name": "engine",
+    "engine.gobgp-api": "gobgp_api",
+    "engine.gobgp-spawn": "gobgp_spawn",
+    "engine.gobgp-command": "gobgp_command",
 }
 _GLOBAL = {
     "local_as": "global.config.as",
@@ -46,6 +51,7 @@ _FILE = schema.Schema(
         **dict.fromkeys(_OWN, str),
         "ipvlan.mtu": int,
         "ipvlan.table": int,
+        "engine.gobgp-spawn": bool,
         "policy.max-routes": int,
         "policy.accept": list[str],
         "policy.import": list[str],

@@ -41,6 +41,10 @@ class Flags:
     control_socket: pathlib.Path = settings_.CONTROL_SOCKET
     state_dir: pathlib.Path = settings_.STATE_DIR
     debug: bool = False
+    engine: str | None = None
+    gobgp_api: str | None = None
+    gobgp_spawn: bool | None = None
+    gobgp_command: str | None = None
 
 
 _SPELLING = {
@@ -61,6 +65,10 @@ _SPELLING = {
     "max_routes": "--max-routes",
     "plugin_socket": "--socket",
     "debug": "--debug",
+    "engine": "--engine",
+    "gobgp_api": "--gobgp-api",
+    "gobgp_spawn": "--gobgp-spawn",
+    "gobgp_command": "--gobgp-command",
 }
 
 

@@ -50,6 +50,13 @@ class Settings:
     control_socket: pathlib.Path = CONTROL_SOCKET
     state_dir: pathlib.Path = STATE_DIR
     debug: bool = False
+    engine: model.EngineKind = model.EngineKind.EMBEDDED
+    gobgp_api: str = "127.0.0.1:50051"
+    """Where a running gobgpd is asked: HOST:PORT or unix:PATH."""
+    gobgp_spawn: bool = False
+    """Start a gobgpd and look after it, instead of asking one that runs."""
+    gobgp_command: str = "gobgpd"
+    """Which program that is."""
     accept: tuple[model.Prefix, ...] = ()
     """Default or martian prefixes that may be learned all the same (D10)."""
     config_file: pathlib.Path | None = None
@@ -81,6 +88,10 @@ class Said:
     max_routes: int | None = None
     plugin_socket: pathlib.Path | None = None
     debug: bool | None = None
+    engine: model.EngineKind | None = None
+    gobgp_api: str | None = None
+    gobgp_spawn: bool | None = None
+    gobgp_command: str | None = None
     warnings: tuple[str, ...] = ()
 
 
@@ -102,6 +113,8 @@ _CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "table": values.table,
     "max_routes": lambda where, value: values.number(where, value, range(1 << 32)),
     "plugin_socket": lambda _, text: pathlib.Path(text),
+    "engine": values.engine,
+    "gobgp_api": values.gobgp_api,
 }
 
 

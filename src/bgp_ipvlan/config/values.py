@@ -95,6 +95,31 @@ def mode(where: str, text: str) -> model.Mode:
     return model.Mode(text)
 
 
+def engine(where: str, text: str) -> model.EngineKind:
+    """Who speaks BGP."""
+    if text not in set(model.EngineKind):
+        raise wrong(where, text, ", ".join(model.EngineKind))
+    return model.EngineKind(text)
+
+
+def gobgp_api(where: str, text: str) -> str:
+    """HOST:PORT, or the path of a unix socket, as gRPC names them.
+
+    Returns:
+        A path as `unix:PATH`.
+    """
+    expected = "HOST:PORT, for example 127.0.0.1:50051, or the path of a unix socket"
+    path = text.removeprefix("unix://").removeprefix("unix:")
+    if path.startswith("/"):
+        return f"unix:{path}"
+    host, _, port = text.rpartition(":")
+    if path != text or not host or not port.isascii() or not port.isdigit():
+        raise wrong(where, text, expected)
+    if int(port) not in PORTS:
+        raise wrong(where, text, expected)
+    return text
+
+
 def parse(where: str, parser: Callable[[str], _T], text: str, expected: str) -> _T:
     """Whatever `parser` makes of the text; its ValueError becomes ours."""
     try:

@@ -49,6 +49,7 @@ from bgp_ipvlan.model.routes import (
 )
 from bgp_ipvlan.model.speakers import (
     DynamicNeighbors,
+    EngineKind,
     NeighborConfig,
     NeighborStatus,
     PrefixRule,
@@ -71,6 +72,7 @@ __all__ = [
     "Device",
     "DynamicNeighbors",
     "Endpoint",
+    "EngineKind",
     "Family",
     "Flag",
     "Foreign",

@@ -20,6 +20,14 @@ class SessionState(enum.StrEnum):
     ESTABLISHED = "Established"
 
 
+class EngineKind(enum.StrEnum):
+    """Who speaks BGP for this host (D1)."""
+
+    EMBEDDED = "embedded"
+    GOBGP = "gobgp"
+    KERNEL = "kernel"
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class PrefixRule:
     """Which prefixes an import policy lets in: those inside `prefix` of a length in a range."""
