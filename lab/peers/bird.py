@@ -112,6 +112,12 @@ class Bird:
         self._write()
         self.ctl("configure")
 
+    def originate(self, *prefixes: str | common.Originated) -> None:
+        """Originate exactly these from now on."""
+        self._originate = list(map(common.originated, prefixes))
+        self._write()
+        self.ctl("configure")
+
     def refresh(self, address: str) -> None:
         """Import again: BIRD keeps no refused routes, so it asks for them."""
         self.ctl(f"reload in {self._name(address)}")

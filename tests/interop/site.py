@@ -23,13 +23,23 @@ ALL = (peers.Bird, peers.Frr, peers.GoBgp, peers.OpenBgpd, peers.ExaBgp)
 
 
 class OurSpeaker:
-    """`tests.interop.speaker` on a host. Its output is for waiting, the foreign tool is the witness."""
+    """`tests.interop.speaker` on a host. Its output is for waiting, the foreign tool is the witness.
 
-    def __init__(self, host: namespace.Host, local_as: int, *neighbors: str) -> None:
+    Args:
+        host: where it runs.
+        local_as: its AS number.
+        neighbors: as `tests.interop.speaker --neighbor` takes them.
+        more: further flags of it, such as which engine; by default the embedded one.
+    """
+
+    def __init__(
+        self, host: namespace.Host, local_as: int, *neighbors: str, more: Sequence[str] = ()
+    ) -> None:
         self.host = host
         self._orders = host.directory / "orders"
         self.flags = ["--as", str(local_as), "--router-id", US, "--orders", str(self._orders)]
         self.flags += [word for neighbor in neighbors for word in ("--neighbor", neighbor)]
+        self.flags += more
         self._life = 0
         self.process: process.Process
 
