@@ -1,4 +1,4 @@
-"""What must survive us: networks, endpoints and a few small facts, in SQLite (D6).
+"""What must survive us, in SQLite (D6): networks, endpoints, pools of addresses, small facts.
 
 A change is committed before it is visible in memory, and before any handler answers. The
 connection lives on a thread of its own, so that the loop never waits for a disk (D7).
@@ -9,20 +9,16 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import contextlib
-import dataclasses
-import ipaddress
 import pathlib
 import sqlite3
 import types
-from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from collections.abc import Callable, Collection, Mapping
+from typing import TypeVar
 
-import msgspec
+from bgp_ipvlan import errors, model, records
 
-from bgp_ipvlan import errors, model
-
-VERSION = 1
-"""Schema version (PRAGMA user_version)."""
+VERSION = 2
+"""Schema version (PRAGMA user_version): 2 added pools and leases, and changed nothing of 1."""
 FILE = "state.db"
 _FILES = (FILE, FILE + "-wal", FILE + "-shm", FILE + "-journal")
 
@@ -30,6 +26,11 @@ _SCHEMA = f"""
 CREATE TABLE IF NOT EXISTS network (id TEXT PRIMARY KEY, record BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS endpoint (
     id TEXT PRIMARY KEY, network_id TEXT NOT NULL, record BLOB NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS pool (id TEXT PRIMARY KEY, record BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS lease (
+    pool_id TEXT NOT NULL, address TEXT NOT NULL, record BLOB NOT NULL,
+    PRIMARY KEY (pool_id, address)
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 PRAGMA user_version = {VERSION};
@@ -50,6 +51,8 @@ class State:
         self._networks: dict[str, model.Network] = {}
         self._endpoints: dict[str, model.Endpoint] = {}
         self._of_network: dict[str, dict[str, model.Endpoint]] = {}
+        self._pools: dict[str, model.Pool] = {}
+        self._leases: dict[str, dict[model.Address, model.Lease]] = {}
         self._meta: dict[str, str] = {}
 
     @staticmethod
@@ -80,6 +83,15 @@ class State:
         """The endpoints of one network."""
         return tuple(self._of_network.get(network_id, {}).values())
 
+    @property
+    def pools(self) -> Mapping[str, model.Pool]:
+        """Pools by id."""
+        return types.MappingProxyType(self._pools)
+
+    def leases_of(self, pool_id: str) -> Mapping[model.Address, model.Lease]:
+        """The addresses of a pool that are not simply free."""
+        return types.MappingProxyType(self._leases.get(pool_id, {}))
+
     def meta(self, name: str) -> str | None:
         """A small fact, such as the id of the boot we last ran on."""
         return self._meta.get(name)
@@ -92,7 +104,7 @@ class State:
         """
         await self._commit(
             lambda: self._networks.update({network.id: network}),
-            ("REPLACE INTO network VALUES (?, ?)", (network.id, _encode(network))),
+            ("REPLACE INTO network VALUES (?, ?)", (network.id, records.encode(network))),
         )
 
     async def remove_network(self, network_id: str) -> None:
@@ -109,7 +121,7 @@ class State:
             lambda: self._remember(endpoint),
             (
                 "REPLACE INTO endpoint VALUES (?, ?, ?)",
-                (endpoint.id, endpoint.network_id, _encode(endpoint)),
+                (endpoint.id, endpoint.network_id, records.encode(endpoint)),
             ),
         )
 
@@ -118,6 +130,54 @@ class State:
         await self._commit(
             lambda: self._forget_endpoint(endpoint_id),
             ("DELETE FROM endpoint WHERE id = ?", (endpoint_id,)),
+        )
+
+    async def put_pool(self, pool: model.Pool, *, instead_of: Collection[str] = ()) -> None:
+        """Store a pool, without any lease, and forget those whose place it takes."""
+
+        def remember() -> None:
+            for pool_id in (*instead_of, pool.id):
+                self._forget_pool(pool_id)
+            self._pools[pool.id] = pool
+
+        gone = [
+            statement for pool_id in (*instead_of, pool.id) for statement in _pool_deleted(pool_id)
+        ]
+        await self._commit(remember, *gone, _pool_put(pool))
+
+    async def remove_pool(self, pool_id: str) -> None:
+        """Forget a pool with its leases; an unknown id is fine."""
+        await self._commit(lambda: self._forget_pool(pool_id), *_pool_deleted(pool_id))
+
+    async def put_lease(
+        self, pool: model.Pool, lease: model.Lease, *, without: Collection[model.Address] = ()
+    ) -> None:
+        """Store what an address of a pool is now, with the pool itself.
+
+        Args:
+            pool: as it is from now on.
+            lease: of one of its addresses.
+            without: addresses whose leases are forgotten.
+        """
+
+        def remember() -> None:
+            self._pools[pool.id] = pool
+            leases = self._leases.setdefault(pool.id, {})
+            leases[lease.address] = lease
+            for address in without:
+                leases.pop(address, None)
+
+        await self._commit(
+            remember,
+            _pool_put(pool),
+            (
+                "REPLACE INTO lease VALUES (?, ?, ?)",
+                (pool.id, str(lease.address), records.encode(lease)),
+            ),
+            *(
+                ("DELETE FROM lease WHERE pool_id = ? AND address = ?", (pool.id, str(address)))
+                for address in without
+            ),
         )
 
     async def set_meta(self, name: str, value: str) -> None:
@@ -146,6 +206,10 @@ class State:
         for endpoint_id in self._of_network.pop(network_id, {}):
             del self._endpoints[endpoint_id]
 
+    def _forget_pool(self, pool_id: str) -> None:
+        self._pools.pop(pool_id, None)
+        self._leases.pop(pool_id, None)
+
     async def _commit(self, remember: Callable[[], None], *statements: _Statement) -> None:
         """One transaction: all of it is on disk afterwards, and in memory, or nothing."""
 
@@ -170,10 +234,16 @@ class State:
 
     def _load(self) -> None:
         for (record,) in self._connection.execute("SELECT record FROM network"):
-            network = _network(record)
+            network = records.network(record)
             self._networks[network.id] = network
         for (record,) in self._connection.execute("SELECT record FROM endpoint"):
-            self._remember(_endpoint(record))
+            self._remember(records.endpoint(record))
+        for (record,) in self._connection.execute("SELECT record FROM pool"):
+            pool = records.pool(record)
+            self._pools[pool.id] = pool
+        for pool_id, record in self._connection.execute("SELECT pool_id, record FROM lease"):
+            lease = records.lease(record)
+            self._leases.setdefault(pool_id, {})[lease.address] = lease
         self._meta.update(self._connection.execute("SELECT name, value FROM meta"))
 
 
@@ -213,14 +283,7 @@ def _open(directory: pathlib.Path, thread: concurrent.futures.ThreadPoolExecutor
         _prepare(connection, path)
         state = State(connection, thread)
         state._load()  # noqa: SLF001 - the other half of the constructor
-    except (
-        sqlite3.DatabaseError,
-        msgspec.MsgspecError,
-        errors.BadRequest,
-        ValueError,
-        TypeError,
-        LookupError,
-    ) as error:
+    except (sqlite3.DatabaseError, *records.UNREADABLE) as error:
         connection.close()
         if isinstance(error, sqlite3.OperationalError) and "malformed" not in str(error):
             raise errors.StateError(
@@ -258,63 +321,12 @@ def _prepare(connection: sqlite3.Connection, path: pathlib.Path) -> None:
         connection.executescript(_SCHEMA)
 
 
-def _encode(record: model.Network | model.Endpoint) -> bytes:
-    return msgspec.json.encode(record, enc_hook=str)
+def _pool_put(pool: model.Pool) -> _Statement:
+    return "REPLACE INTO pool VALUES (?, ?)", (pool.id, records.encode(pool))
 
 
-def _network(record: bytes) -> model.Network:
-    """Read a stored network.
-
-    Missing keys take the defaults and unknown ones are ignored: the file of a neighbouring
-    version loads.
-    """
-    fields = _known(msgspec.json.decode(record, type=dict[str, Any]), model.Network)
-    fields["subnets"] = tuple(
-        model.Subnet(
-            ipaddress.ip_network(one["prefix"]),
-            None if one["gateway"] is None else ipaddress.ip_address(one["gateway"]),
-        )
-        for one in fields["subnets"]
+def _pool_deleted(pool_id: str) -> tuple[_Statement, ...]:
+    return (
+        ("DELETE FROM lease WHERE pool_id = ?", (pool_id,)),
+        ("DELETE FROM pool WHERE id = ?", (pool_id,)),
     )
-    for name, kind in (
-        ("mode", model.Mode),
-        ("flag", model.Flag),
-        ("advertise", model.Advertise),
-    ):
-        if name in fields:
-            fields[name] = kind(fields[name])
-    if "bgp" in fields:
-        fields["bgp"] = _bgp_options(msgspec.convert(fields["bgp"], dict[str, Any]))
-    return model.Network(**fields)
-
-
-def _bgp_options(found: dict[str, Any]) -> model.BgpOptions:
-    fields = _known(found, model.BgpOptions)
-    for name, read in (
-        ("communities", int),
-        ("large_communities", _large_community),
-        ("next_hops", ipaddress.ip_address),
-    ):
-        if name in fields:
-            fields[name] = tuple(map(read, fields[name]))
-    if "start_gate" in fields:
-        fields["start_gate"] = model.StartGate(fields["start_gate"])
-    return model.BgpOptions(**fields)
-
-
-def _large_community(found: list[int]) -> tuple[int, int, int]:
-    first, second, third = map(int, found)
-    return first, second, third
-
-
-def _endpoint(record: bytes) -> model.Endpoint:
-    fields = _known(msgspec.json.decode(record, type=dict[str, Any]), model.Endpoint)
-    fields["addresses"] = tuple(map(ipaddress.ip_interface, fields["addresses"]))
-    fields["ports"] = tuple(model.Port(**one) for one in fields.get("ports", ()))
-    fields["driver_options"] = tuple((k, v) for k, v in fields.get("driver_options", ()))
-    return model.Endpoint(**fields)
-
-
-def _known(found: dict[str, Any], kind: type) -> dict[str, Any]:
-    names = {field.name for field in dataclasses.fields(kind)}
-    return {key: value for key, value in found.items() if key in names}

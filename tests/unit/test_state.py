@@ -49,6 +49,9 @@ ENDPOINT = model.Endpoint(
     driver_options=(("key", "value"),),
 )
 
+V1 = Path(__file__).parent / "state-v1.db"
+"""NETWORK, ENDPOINT and a boot id, as version 1 wrote them."""
+
 WRITER = """
 import asyncio, dataclasses, pathlib, sys
 sys.path.insert(0, ".")
@@ -224,6 +227,63 @@ async def test_a_damaged_file_is_said_to_be(tmp_path: Path) -> None:
             connection.execute("UPDATE network SET record = ?", (record,))
         connection.close()
         await _refused(tmp_path, "state-corrupt", "move the file away")
+
+
+POOL = model.Pool(
+    id="bgp-ipvlan/10.1.1.0/24",
+    prefix=ipaddress.ip_network("10.1.1.0/24"),
+    range=ipaddress.ip_network("10.1.1.128/25"),
+    since=1.5,
+    last=ipaddress.ip_address("10.1.1.129"),
+)
+LEASE = model.Lease(ipaddress.ip_address("10.1.1.129"), model.Holding.HELD, 2.5)
+
+
+async def test_a_file_of_version_1(tmp_path: Path) -> None:
+    """One that version 1 wrote loads, takes pools, and is of version 2 then."""
+    (tmp_path / state_.FILE).write_bytes(V1.read_bytes())
+    store = await state_.State.open(tmp_path)
+    await store.put_lease(POOL, LEASE)
+    await store.close()
+    again = await reopened(tmp_path)
+    assert dict(again.networks) == {NETWORK.id: NETWORK}
+    assert dict(again.endpoints) == {ENDPOINT.id: ENDPOINT}
+    assert again.meta("boot_id") == "x"
+    assert again.leases_of(POOL.id) == {LEASE.address: LEASE}
+    with sqlite3.connect(tmp_path / state_.FILE) as connection:
+        assert connection.execute("PRAGMA user_version").fetchone() == (state_.VERSION,)
+    connection.close()
+
+
+async def test_pools_come_back_and_go_with_their_leases(
+    store: state_.State, tmp_path: Path
+) -> None:
+    """In memory and on disk: a pool put again is empty, and so is one put in another's place."""
+    six = dataclasses.replace(
+        POOL,
+        id="bgp-ipvlan/fd00:1::/64",
+        prefix=ipaddress.ip_network("fd00:1::/64"),
+        range=ipaddress.ip_network("fd00:1::/64"),
+        last=None,
+    )
+    resting = dataclasses.replace(LEASE, holding=model.Holding.RESTING)
+    for pool in (POOL, six):
+        await store.put_pool(pool)
+        await store.put_lease(pool, LEASE)
+    await store.put_lease(POOL, dataclasses.replace(resting, address=ipaddress.ip_address("::1")))
+    await store.put_lease(POOL, resting, without=[ipaddress.ip_address("::1")])
+    for one in (store, await reopened(tmp_path)):
+        assert dict(one.pools) == {POOL.id: POOL, six.id: six}
+        assert one.leases_of(POOL.id) == {LEASE.address: resting}
+    await store.put_pool(six, instead_of=[POOL.id])
+    for one in (store, await reopened(tmp_path)):
+        assert dict(one.pools) == {six.id: six}
+        assert not one.leases_of(POOL.id)
+        assert not one.leases_of(six.id)
+    await store.remove_pool(six.id)
+    await store.remove_pool(six.id)
+    for one in (store, await reopened(tmp_path)):
+        assert not one.pools
 
 
 async def test_a_newer_file_is_not_touched(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
     addresses.py  families, prefixes, NLRI keys     networks.py  networks and endpoints
     links.py      interfaces, ipvlan slaves         routes.py    kernel routes
     paths.py      what BGP learns and announces     speakers.py  this speaker and its neighbours
+    pools.py      addresses for Docker
 
 Values only. Nothing here may do I/O, know a wire format other than the NLRI key, or import
 anything from this package but `errors`.
@@ -30,6 +31,7 @@ from bgp_ipvlan.model.paths import (
     Path,
     Refusal,
 )
+from bgp_ipvlan.model.pools import Holding, Lease, Pool
 from bgp_ipvlan.model.routes import (
     MAIN,
     Believed,
@@ -78,7 +80,9 @@ __all__ = [
     "Foreign",
     "ForeignRoute",
     "Gateway",
+    "Holding",
     "Interface",
+    "Lease",
     "Link",
     "Mode",
     "NeighborConfig",
@@ -87,6 +91,7 @@ __all__ = [
     "NextHop",
     "Nlri",
     "Path",
+    "Pool",
     "Port",
     "Prefix",
     "PrefixRule",

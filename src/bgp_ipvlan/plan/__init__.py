@@ -4,11 +4,12 @@
     learned.py  what neighbours announce → a route, or a refusal with its reason
     claims.py   a learned prefix that is the very same as one of ours
     create.py   may this network be created?
+    pools.py    which subnet for a network, which address for a container
     arp.py      what nobody on a parent's LAN may be asked for
 
 Values in, values out; no I/O, no clock, nothing remembered between calls.
 """
 
-from bgp_ipvlan.plan import arp, claims, create, learned, own
+from bgp_ipvlan.plan import arp, claims, create, learned, own, pools
 
-__all__ = ["arp", "claims", "create", "learned", "own"]
+__all__ = ["arp", "claims", "create", "learned", "own", "pools"]
