@@ -94,6 +94,10 @@ class Bird:
         found = re.findall(r"Import updates:\s+(\d+)", self._shown(address))
         return sum(map(int, found))
 
+    def withdrawals(self, address: str) -> int:
+        """Routes that were withdrawn in UPDATEs, both families."""
+        return sum(map(int, re.findall(r"Import withdraws:\s+(\d+)", self._shown(address))))
+
     def notification(self, address: str) -> str:
         """From its log: what birdc shows is gone with the next session."""
         said = "<RMT>", "<ERR>"
@@ -113,10 +117,11 @@ class Bird:
         self.ctl("configure")
 
     def originate(self, *prefixes: str | common.Originated) -> None:
-        """Originate exactly these from now on."""
+        """Originate exactly these from now on, or from its next start on if it does not run."""
         self._originate = list(map(common.originated, prefixes))
         self._write()
-        self.ctl("configure")
+        if self.process.alive:
+            self.ctl("configure")
 
     def refresh(self, address: str) -> None:
         """Import again: BIRD keeps no refused routes, so it asks for them."""
