@@ -1,0 +1,148 @@
+"""gobgpd's stream of events, made into rows: one call that tells of neighbours and best paths.
+
+What the two versions send, from their sources and seen on the wire. First of all comes the table
+of best paths, in one message, also if it is empty. Then a message for each change:
+
+- the new best path, or the old one as withdrawn; nothing where the best is as before;
+- with use-multiple-paths, version 3: all paths that are equally good; when the last one goes, it as
+  withdrawn;
+- with use-multiple-paths, version 4: only the paths that are new or other, and, as withdrawn, those
+  that are no longer among the equally good ones.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import enum
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+
+from bgp_ipvlan import model
+from bgp_ipvlan.engines.gobgp import dialects, neighbors, paths, wire
+from bgp_ipvlan.engines.gobgp.proto import gobgp_pb2 as messages
+
+SLICE = 500
+"""Paths decoded in one turn of the loop: some 4 ms."""
+_PEER, _TABLE = 2, 3
+
+
+class Kind(enum.Enum):
+    """What rows stand for."""
+
+    SNAPSHOT = enum.auto()
+    """The table as it is; `more` is false on its last slice."""
+    SET = enum.auto()
+    """Each prefix has exactly these paths now. No rows: something changed, and not the best."""
+    DELTA = enum.auto()
+    """Single paths came, or went. No rows: as above."""
+
+
+class PeerKind(enum.IntEnum):
+    """Why a neighbour is told of."""
+
+    INIT = 1
+    """As it was when we began to listen."""
+    END_OF_INIT = 2
+    """All were told."""
+    STATE = 3
+    """Its session changed."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Peer:
+    """A neighbour's session."""
+
+    kind: PeerKind
+    address: model.Address | None
+    """None with END_OF_INIT."""
+    state: model.SessionState
+    shut: bool = False
+    """By the administrator."""
+    detail: str = ""
+    """Why it went down, where gobgpd says so (version 4)."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Rows:
+    """A part of the table."""
+
+    kind: Kind
+    rows: list[paths.Row] = dataclasses.field(default_factory=list)
+    """Of SNAPSHOT and SET."""
+    changes: list[paths.Change] = dataclasses.field(default_factory=list)
+    """Of DELTA."""
+    more: bool = False
+    """There is more of the same message."""
+
+
+def request(dialect: dialects.Dialect) -> messages.WatchEventRequest:
+    """For all of it."""
+    best = messages.WatchEventRequest.Table.Filter(type=dialect.base, init=True)
+    return messages.WatchEventRequest(
+        peer=messages.Nothing(), table=messages.WatchEventRequest.Table(filters=[best])
+    )
+
+
+async def events(
+    dialect: dialects.Dialect,
+    decoder: paths.Decoder,
+    stream: AsyncIterator[bytes],
+    *,
+    multipath: bool,
+) -> AsyncGenerator[Peer | Rows, None]:
+    """What the messages say.
+
+    Args:
+        dialect: the version.
+        decoder: of this connection.
+        stream: its messages.
+        multipath: whether gobgpd has use-multiple-paths.
+    """
+    kind = Kind.SNAPSHOT
+    async for message in stream:
+        for number, start, end in wire.spans(message, 0, len(message)):
+            if number == _PEER:
+                yield _peer(dialect, message[start:end])
+            elif number == _TABLE:
+                for rows in _table(dialect, decoder, kind, message, start, end):
+                    yield rows
+                    if rows.more:
+                        await asyncio.sleep(0)
+                kind = Kind.DELTA if multipath and dialect is dialects.V4 else Kind.SET
+
+
+def _peer(dialect: dialects.Dialect, data: bytes) -> Peer:
+    event = messages.PeerEvent.FromString(data)
+    state = event.peer.state
+    return Peer(
+        PeerKind(event.type),
+        paths.source(state.neighbor_address),
+        neighbors.state(state.session_state),
+        shut=state.admin_state - dialect.base == 1,
+        detail=state.disconnect_message,
+    )
+
+
+def _table(
+    dialect: dialects.Dialect,
+    decoder: paths.Decoder,
+    kind: Kind,
+    message: bytes,
+    start: int,
+    end: int,
+) -> Iterator[Rows]:
+    """A message's paths in slices; paths of one prefix stay together."""
+    if kind is Kind.DELTA:
+        table = dialect.table.FromString(message[start:end])
+        yield Rows(kind, changes=decoder.changes(table.paths))
+        return
+    kept: list[paths.Row] = []
+    for part in wire.slices(message, start, end, SLICE):
+        rows = decoder.rows(dialect.table.FromString(part).paths)
+        if kept:
+            rows = decoder.join(kept[0], rows)
+        # The next slice may go on with the last prefix of this one.
+        kept = rows[-1:]
+        if len(rows) > 1:
+            yield Rows(kind, rows[:-1], more=True)
+    yield Rows(kind, kept)
