@@ -36,7 +36,7 @@ from bgp_ipvlan import (
     status,
 )
 from bgp_ipvlan import state as state_
-from bgp_ipvlan.engines import embedded
+from bgp_ipvlan.engines import embedded, routing_daemon
 
 log = logging.getLogger("bgp_ipvlan")
 
@@ -171,10 +171,20 @@ def _engine(
     match settings.engine:
         case model.EngineKind.EMBEDDED:
             return embedded.EmbeddedEngine(_speaker(settings), core, room=routes.room)
+        case model.EngineKind.KERNEL:
+            return _routing_daemon(settings, core)
         case _:
             raise errors.ConfigError(
                 "engine-unsupported", f"--engine {settings.engine}: this version has embedded only"
             )
+
+
+def _routing_daemon(settings: config.Settings, core: reconcile.Reconciler) -> ports.Engine:
+    """Announced is what stands in a table of its own: the main one if that is not our routes'."""
+    number = kernel.announced.TABLE if settings.table == model.MAIN else model.MAIN
+    engine = routing_daemon.KernelEngine(core, kernel.announced.AnnouncedRoutes(number))
+    engine.configure(settings.neighbors, settings.dynamic)  # refuses them
+    return engine
 
 
 def _run(
