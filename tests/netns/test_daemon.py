@@ -145,7 +145,8 @@ def test_kill_leaves_a_socket_that_is_replaced(host: namespace.Host) -> None:
 
     daemon.start()
 
-    assert agent.Plugin(host).call("Plugin.Activate") == {"Implements": ["NetworkDriver"]}
+    activated = agent.Plugin(host).call("Plugin.Activate")
+    assert activated == {"Implements": ["NetworkDriver", "IpamDriver"]}
 
 
 def test_a_link_that_goes_down_ends_its_sessions() -> None:

@@ -140,12 +140,9 @@ class Driver:
                     f"-o bgp.next_hop={address} is inside the network itself: give an address "
                     f"by which others reach this host",
                 )
-        within = self._defaults.ipvlan_subnet
-        if within is None:
-            return
         for subnet in network.subnets:
-            same = subnet.prefix.version == within.version
-            if same and not subnet.prefix.subnet_of(within):  # type: ignore[arg-type]
+            within = self._defaults.ipvlan_subnet(subnet.prefix.version)
+            if within is not None and not subnet.prefix.subnet_of(within):  # type: ignore[arg-type]
                 raise errors.Refused(
                     "outside-ipvlan-subnet",
                     f"subnet {subnet.prefix} is outside --ipvlan-subnet {within} of this host: "

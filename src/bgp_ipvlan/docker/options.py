@@ -56,7 +56,12 @@ class Defaults:
     mode: model.Mode = model.Mode.L3
     mtu: int | None = None
     gateway: model.Address | None = None
-    ipvlan_subnet: model.Prefix | None = None
+    ipvlan_subnets: tuple[model.Prefix, ...] = ()
+    """At most one per family."""
+
+    def ipvlan_subnet(self, version: int) -> model.Prefix | None:
+        """Where networks of that IP version have to be, and where their subnets come from."""
+        return next((one for one in self.ipvlan_subnets if one.version == version), None)
 
 
 def parse(given: Mapping[str, str], defaults: Defaults) -> tuple[dict[str, Any], bool]:

@@ -18,7 +18,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from bgp_ipvlan import errors, unixhttp
-from bgp_ipvlan.docker import network, wire
+from bgp_ipvlan.docker import ipam, network, wire
 
 log = logging.getLogger("bgp_ipvlan")
 
@@ -30,19 +30,20 @@ _BOUND = 25.0
 """Seconds a handler may take: managed plugins are given 30."""
 _LISTEN_FDS_START = 3
 
-Handler = Callable[[network.Driver, Any], Awaitable[wire.Json]]
+Handler = Callable[[Any, Any], Awaitable[wire.Json]]
+"""A method of the driver whose call it is, and the decoded body."""
 
 
-async def _nothing(_driver: network.Driver, _request: object) -> wire.Json:
+async def _nothing(_driver: object, _request: object) -> wire.Json:
     return {}
 
 
-async def _no_value(_driver: network.Driver, _request: object) -> wire.Json:
+async def _no_value(_driver: object, _request: object) -> wire.Json:
     return {"Value": {}}
 
 
 _CALLS: dict[str, tuple[type, Handler]] = {
-    # Every call of the protocol with the shape of its body (sheet, section 10.1).
+    # Every call of the network driver with the shape of its body (sheet, section 10.1).
     "GwAllocCheck": (wire.GwAllocCheck, network.Driver.gw_alloc_check),
     "CreateNetwork": (wire.CreateNetwork, network.Driver.create_network),
     "DeleteNetwork": (wire.NetworkRef, network.Driver.delete_network),
@@ -61,8 +62,21 @@ _CALLS: dict[str, tuple[type, Handler]] = {
     "DiscoverDelete": (dict, _nothing),
 }
 
+_IPAM_CALLS: dict[str, tuple[type, Handler]] = {
+    "RequestPool": (wire.RequestPool, ipam.Driver.request_pool),
+    "ReleasePool": (wire.PoolRef, ipam.Driver.release_pool),
+    "RequestAddress": (wire.AddressRef, ipam.Driver.request_address),
+    "ReleaseAddress": (wire.AddressRef, ipam.Driver.release_address),
+}
+
 _STATIC: dict[str, wire.Json] = {
-    "Plugin.Activate": {"Implements": ["NetworkDriver"]},
+    "Plugin.Activate": {"Implements": ["NetworkDriver", "IpamDriver"]},
+    # No MAC addresses: ipvlan slaves have their parent's. No replay: our books are on disk.
+    "IpamDriver.GetCapabilities": {"RequiresMACAddress": False, "RequiresRequestReplay": False},
+    "IpamDriver.GetDefaultAddressSpaces": {
+        "LocalDefaultAddressSpace": ipam.SPACE,
+        "GlobalDefaultAddressSpace": ipam.SPACE,
+    },
     # Scope as Docker's own ipvlan driver: networks are local, containers are reachable globally.
     "NetworkDriver.GetCapabilities": {
         "Scope": "local",
@@ -82,7 +96,7 @@ class PluginServer:
     def __init__(self, path: pathlib.Path) -> None:
         self._path = path
         self._ours = True
-        self._driver: asyncio.Future[network.Driver] | None = None
+        self._drivers: asyncio.Future[tuple[network.Driver, ipam.Driver]] | None = None
         self._server = unixhttp.Server(self._answer, max_body=MAX_BODY)
 
     async def start(self) -> None:
@@ -91,17 +105,17 @@ class PluginServer:
         Raises:
             errors.ConfigError: `socket-in-use`, `plugin-socket`.
         """
-        self._driver = asyncio.get_running_loop().create_future()
+        self._drivers = asyncio.get_running_loop().create_future()
         sock = _inherited()
         self._ours = sock is None
         if sock is None:
             sock = _listen(self._path)
         await self._server.start(sock)
 
-    def ready(self, driver: network.Driver) -> None:
+    def ready(self, driver: network.Driver, addresses: ipam.Driver) -> None:
         """From now on calls are served."""
-        assert self._driver is not None
-        self._driver.set_result(driver)
+        assert self._drivers is not None
+        self._drivers.set_result((driver, addresses))
 
     async def close(self) -> None:
         """Finish what is being served, stop listening, remove the socket if we made it."""
@@ -134,23 +148,24 @@ class PluginServer:
             return _error(413, f"the request has more than {MAX_BODY} octets [huge-body]")
         if name in _STATIC:
             return unixhttp.Response(_STATIC[name])
-        call = _CALLS.get(name.removeprefix("NetworkDriver."))
+        of_ipam = name.startswith("IpamDriver.")
+        call = (_IPAM_CALLS if of_ipam else _CALLS).get(name.partition(".")[2])
         if call is None:
             return _error(404, f"bgp-ipvlan does not implement {name}")
         started = time.monotonic()
         kind, handler = call
         message: Any = wire.decode(request.body, kind)
-        driver = await self._wait()
+        driver, addresses = await self._wait()
         async with asyncio.timeout(_BOUND):
-            answer = await handler(driver, message)
+            answer = await handler(addresses if of_ipam else driver, message)
         log.debug("call=%s ms=%.1f", name, (time.monotonic() - started) * 1000)
         return unixhttp.Response(answer)
 
-    async def _wait(self) -> network.Driver:
-        assert self._driver is not None
+    async def _wait(self) -> tuple[network.Driver, ipam.Driver]:
+        assert self._drivers is not None
         try:
             async with asyncio.timeout(_START):
-                return await asyncio.shield(self._driver)
+                return await asyncio.shield(self._drivers)
         except TimeoutError:
             raise errors.Refused(
                 "starting", "bgp-ipvlan is still starting: try again, and see its log"

@@ -1,4 +1,4 @@
-"""The bodies of libnetwork's remote driver calls, and their translation to our records.
+"""The bodies of libnetwork's calls of network and IPAM drivers, and their translation to our records.
 
 Shapes only (Docker driver protocol sheet, sections 2 to 4); what happens is `network`'s.
 Docker sends every key, `null` for empty maps and lists, and keys we do not know.
@@ -20,6 +20,8 @@ _T = TypeVar("_T")
 GENERIC = "com.docker.network.generic"
 INTERNAL = "com.docker.network.internal"
 PORT_MAP = "com.docker.network.portmap"
+ADDRESS_TYPE = "RequestAddressType"
+GATEWAY = "com.docker.network.gateway"
 
 
 class IPAMData(msgspec.Struct, rename="pascal"):
@@ -82,6 +84,34 @@ class EndpointRef(msgspec.Struct, kw_only=True):
     endpoint_id: str = msgspec.field(name="EndpointID")
 
 
+class RequestPool(msgspec.Struct, kw_only=True):
+    """IpamDriver.RequestPool. `pool` is `--subnet`, `sub_pool` `--ip-range`, options `--ipam-opt`."""
+
+    pool: str = msgspec.field(name="Pool", default="")
+    sub_pool: str = msgspec.field(name="SubPool", default="")
+    options: dict[str, str] | None = msgspec.field(name="Options", default=None)
+    v6: bool = msgspec.field(name="V6", default=False)
+
+
+class PoolRef(msgspec.Struct, kw_only=True):
+    """IpamDriver.ReleasePool."""
+
+    pool_id: str = msgspec.field(name="PoolID")
+
+
+class AddressRef(msgspec.Struct, kw_only=True):
+    """IpamDriver.RequestAddress, where an empty address means any, and ReleaseAddress."""
+
+    pool_id: str = msgspec.field(name="PoolID")
+    address: str = msgspec.field(name="Address", default="")
+    options: dict[str, str] | None = msgspec.field(name="Options", default=None)
+
+    @property
+    def for_gateway(self) -> bool:
+        """Whether it is to be the network's gateway."""
+        return (self.options or {}).get(ADDRESS_TYPE) == GATEWAY
+
+
 def decode(body: bytes, kind: type[_T]) -> _T:
     """Decode a request body.
 
@@ -129,7 +159,7 @@ def subnets(request: CreateNetwork) -> tuple[model.Subnet, ...]:
             raise errors.BadRequest(
                 "no-subnet",
                 "the null IPAM driver gives no subnet, and there is nothing to announce without "
-                "one: leave --ipam-driver out and give --subnet",
+                "one: use --ipam-driver bgp-ipvlan, or leave it out and give --subnet",
             )
         found.append(model.Subnet(prefix, gateway))
     if not found:
@@ -160,6 +190,30 @@ def addresses(request: CreateEndpoint) -> tuple[model.Interface, ...]:
             "no-address", "the endpoint has no address: use Docker's own IPAM with --subnet"
         )
     return found
+
+
+def pool(request: RequestPool) -> tuple[model.Prefix | None, model.Prefix | None]:
+    """What `--subnet` and `--ip-range` say; host bits are read over, as Docker does.
+
+    Raises:
+        errors.BadRequest: `bad-subnet`.
+    """
+
+    def read(text: str) -> model.Prefix | None:
+        if not text:
+            return None
+        return _parse("bad-subnet", lambda t: ipaddress.ip_network(t, strict=False), text)
+
+    return read(request.pool), read(request.sub_pool)
+
+
+def address(text: str) -> model.Address | None:
+    """The address that was asked for, if any.
+
+    Raises:
+        errors.BadRequest: `bad-address`.
+    """
+    return _parse("bad-address", ipaddress.ip_address, text) if text else None
 
 
 def published(options: Json | None) -> tuple[model.Port, ...]:

@@ -41,8 +41,9 @@ def check_pool(network: model.Network, *, accepted: bool, hint: str = "10.1.1.0/
                 raise errors.Refused(
                     "default-pool",
                     f"{subnet.prefix} looks like Docker's own choice, which is the same on every "
-                    f"host and cannot be announced: give this host a subnet of its own with "
-                    f"--subnet, for example --subnet {hint} (if you mean {subnet.prefix}: "
+                    f"host and cannot be announced: add --ipam-driver bgp-ipvlan, which takes one "
+                    f"from the daemon's --ipvlan-subnet, or --subnet with one that is this "
+                    f"host's own, for example --subnet {hint} (if you mean {subnet.prefix}: "
                     f"-o accept_default_pool=true)",
                 )
 

@@ -14,7 +14,7 @@ import pytest
 
 from bgp_ipvlan import errors, model, ownership
 from bgp_ipvlan import state as state_
-from bgp_ipvlan.docker import network, options, wire
+from bgp_ipvlan.docker import ipam, network, options, wire
 from tests.fakes import links as links_
 
 NET, NET2 = "a" * 64, "b" * 64
@@ -91,13 +91,20 @@ class World:
     links: links_.FakeLinks
     core: Core
     driver: network.Driver
+    addresses: ipam.Driver
+    now: list[float]
+    """The time by the IPAM driver's clock, as its last element."""
 
     async def call(self, name: str, **body: Any) -> wire.Json:
         """One of Docker's calls, through the real decoding."""
         from bgp_ipvlan.docker import server
 
-        kind, handler = server._CALLS[name]
-        return await handler(self.driver, wire.decode(json.dumps(body).encode(), kind))
+        driver: object = self.driver
+        if name in server._IPAM_CALLS:
+            (kind, handler), driver = server._IPAM_CALLS[name], self.addresses
+        else:
+            kind, handler = server._CALLS[name]
+        return await handler(driver, wire.decode(json.dumps(body).encode(), kind))
 
     async def refused(self, name: str, **body: Any) -> errors.Error:
         """A call that is refused, and its error."""
@@ -124,10 +131,11 @@ async def build(directory: Path, defaults: options.Defaults | None = None) -> Wo
     state = await state_.State.open(directory)
     links = links_.FakeLinks(ETH1)
     core = Core(state, links)
-    driver = network.Driver(
-        state, links, core, defaults=defaults or options.Defaults(parent="eth1")
-    )
-    return World(state, links, core, driver)
+    defaults = defaults or options.Defaults(parent="eth1")
+    driver = network.Driver(state, links, core, defaults=defaults)
+    now = [1_000_000.0]
+    addresses = ipam.Driver(state, links, core, defaults=defaults, clock=lambda: now[-1])
+    return World(state, links, core, driver, addresses, now)
 
 
 @pytest.fixture

@@ -180,7 +180,8 @@ async def test_no_parent(tmp_path: Path) -> None:
 async def test_outside_the_hosts_subnet(tmp_path: Path) -> None:
     """`--ipvlan-subnet` is a fence for its own family."""
     world = await c.build(
-        tmp_path, options.Defaults(parent="eth1", ipvlan_subnet=ipaddress.ip_network("10.1.0.0/16"))
+        tmp_path,
+        options.Defaults(parent="eth1", ipvlan_subnets=(ipaddress.ip_network("10.1.0.0/16"),)),
     )
     error = await world.refused("CreateNetwork", **c.network_body(c.NET, "10.2.0.0/24"))
     assert error.reason == "outside-ipvlan-subnet"

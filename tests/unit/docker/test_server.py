@@ -99,18 +99,26 @@ async def door(tmp_path: Path) -> AsyncIterator[server.PluginServer]:
 @pytest.fixture
 async def client(door: server.PluginServer, world: c.World) -> AsyncIterator[Client]:
     """A client of a server that is ready."""
-    door.ready(world.driver)
+    door.ready(world.driver, world.addresses)
     async with connected(door._path) as found:
         yield found
 
 
 async def test_activation(client: Client) -> None:
     """A zero-length body, and exactly what dockerd looks for."""
-    assert await client.post("Plugin.Activate") == (200, {"Implements": ["NetworkDriver"]})
+    implements = ["NetworkDriver", "IpamDriver"]
+    assert await client.post("Plugin.Activate") == (200, {"Implements": implements})
     assert await client.post("NetworkDriver.GetCapabilities") == (
         200,
         {"Scope": "local", "ConnectivityScope": "global", "GwAllocChecker": True},
     )
+    assert await client.post("IpamDriver.GetCapabilities") == (
+        200,
+        {"RequiresMACAddress": False, "RequiresRequestReplay": False},
+    )
+    status, spaces = await client.post("IpamDriver.GetDefaultAddressSpaces")
+    assert status == 200
+    assert spaces["LocalDefaultAddressSpace"] == spaces["GlobalDefaultAddressSpace"] != ""
 
 
 async def test_every_call_of_the_protocol(client: Client) -> None:
@@ -120,6 +128,28 @@ async def test_every_call_of_the_protocol(client: Client) -> None:
         status, answer = await client.post(f"NetworkDriver.{call}", BODIES.get(call, c.ref()))
         assert (status, type(answer)) == (200, dict), (call, answer)
         assert not answer.get("Err")
+
+
+async def test_every_call_of_the_ipam_driver(client: Client) -> None:
+    """As Docker sends them, nulls and all; a refusal has the key that Docker reads."""
+    pool = {"AddressSpace": "x", "Pool": "10.9.9.0/24", "SubPool": "", "Options": None, "V6": False}
+    assert (await client.post("IpamDriver.RequestPool", pool))[0] == 200
+    pool_id = (await client.post("IpamDriver.RequestPool", {**pool, "Pool": "10.9.8.0/24"}))[1][
+        "PoolID"
+    ]
+    address = {"PoolID": pool_id, "Address": "", "Options": None}
+    status, answer = await client.post("IpamDriver.RequestAddress", address)
+    assert (status, answer["Address"]) == (200, "10.9.8.1/24")
+    taken = {**address, "Address": "10.9.8.1"}
+    status, answer = await client.post("IpamDriver.RequestAddress", taken)
+    assert status == 409
+    assert answer["Err"] == answer["Error"]
+    for call, body in (
+        ("ReleaseAddress", {"PoolID": pool_id, "Address": "10.9.8.1"}),
+        ("ReleasePool", {"PoolID": pool_id}),
+    ):
+        assert await client.post(f"IpamDriver.{call}", body) == (200, {})
+    assert (await client.post("IpamDriver.Nothing", {}))[0] == 404
 
 
 async def test_refusals_are_read_by_both_kinds_of_client(client: Client) -> None:
@@ -146,7 +176,7 @@ async def test_only_post(client: Client) -> None:
 
 @pytest.mark.parametrize(
     "path",
-    ["", "x", "NetworkDriver.Nothing", "IpamDriver.RequestPool", "NetworkDriver.", "a/b", "%00"],
+    ["", "x", "NetworkDriver.Nothing", "IpamDriver.Nothing", "NetworkDriver.", "a/b", "%00"],
 )
 async def test_what_we_do_not_implement(client: Client, path: str) -> None:
     """404 with JSON, also without a body (moby asks for what a driver may lack)."""
@@ -317,7 +347,7 @@ async def test_calls_before_ready_wait(door: server.PluginServer, world: c.World
         assert (await client.post("NetworkDriver.GetCapabilities"))[0] == 200
         assert not early.done()
         assert dict(world.state.networks) == {}
-        door.ready(world.driver)
+        door.ready(world.driver, world.addresses)
         assert await early == (200, {})
 
 
@@ -423,7 +453,7 @@ async def test_a_socket_from_systemd(tmp_path: Path) -> None:
                 preexec_fn=take_three,
             )
             try:
-                assert await early == (200, {"Implements": ["NetworkDriver"]})
+                assert await early == (200, {"Implements": ["NetworkDriver", "IpamDriver"]})
             finally:
                 await child.communicate(b"")
             assert child.returncode == 0
