@@ -111,13 +111,14 @@ async def _start(
     asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, desk.hang_up)
 
     driver = docker.network.Driver(state, links, core, defaults=_defaults(settings))
+    addresses = docker.ipam.Driver(state, links, core, defaults=_defaults(settings))
     snapshot = status.Status(desk, state, reconciler=core, engine=engine)
     server = control.ControlServer(
         settings.control_socket, snapshot, desk, stop=stop, forget=driver.forget
     )
     await server.start()
     stack.push_async_callback(server.close)
-    door.ready(driver)
+    door.ready(driver, addresses)
     log.info("ready networks=%d neighbors=%d", len(state.networks), len(settings.neighbors))
 
 
@@ -281,7 +282,7 @@ def _defaults(settings: config.Settings) -> docker.options.Defaults:
         mode=settings.mode,
         mtu=settings.mtu,
         gateway=settings.gateway,
-        ipvlan_subnet=settings.ipvlan_subnet,
+        ipvlan_subnets=() if settings.ipvlan_subnet is None else (settings.ipvlan_subnet,),
     )
 
 
