@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
+from typing import Any
 
 from lab import namespace, process
 from lab.peers import common
@@ -27,11 +29,13 @@ class Bird:
         self.speaker = speaker
         self._config = host.directory / "bird.conf"
         self._originate = speaker.originated
+        self._started = False
         self.process: process.Process
 
     def start(self, *, restarting: bool = False) -> None:
         """Start it and wait until birdc answers; `restarting` is `bird -R`, to use after `kill`."""
         self._write()
+        self._started = True
         self.process = self.host.start(
             *("bird", "-f", "-c", self._config, "-s", "/run/bird.ctl"),
             *(["-R"] if restarting else []),
@@ -107,21 +111,22 @@ class Bird:
     def announce(self, prefix: str | common.Originated) -> None:
         """Originate one more prefix."""
         self._originate.append(common.originated(prefix))
-        self._write()
-        self.ctl("configure")
+        self._reload()
 
     def withdraw(self, prefix: str) -> None:
         """Take it back."""
         self._originate = [one for one in self._originate if one.prefix != prefix]
-        self._write()
-        self.ctl("configure")
+        self._reload()
 
     def originate(self, *prefixes: str | common.Originated) -> None:
         """Originate exactly these from now on, or from its next start on if it does not run."""
         self._originate = list(map(common.originated, prefixes))
-        self._write()
-        if self.process.alive:
-            self.ctl("configure")
+        self._reload()
+
+    def change(self, **values: Any) -> None:
+        """Other values of its `Speaker` from now on, or from its next start on."""
+        self.speaker = dataclasses.replace(self.speaker, **values)
+        self._reload()
 
     def refresh(self, address: str) -> None:
         """Import again: BIRD keeps no refused routes, so it asks for them."""
@@ -145,6 +150,11 @@ class Bird:
 
     def _shown(self, address: str) -> str:
         return self.ctl(f"show protocols all {self._name(address)}")
+
+    def _reload(self) -> None:
+        self._write()
+        if self._started and self.process.alive:
+            self.ctl("configure")
 
     def _write(self) -> None:
         speaker = self.speaker

@@ -26,6 +26,8 @@ OF_LEFT, OF_LEFT6, OF_RIGHT, OF_INSIDE = (
     "10.4.0.0/16",
 )
 SHARED = "10.9.0.0/16"
+MARK = f"{AS}:179:17900"
+"""On all that is ours (D3): by it we know it again."""
 API = "127.0.0.1:50051"
 TO_LEFT = {"address": LEFT, "remote_as": LEFT_AS}
 TO_RIGHT = {"address": RIGHT6, "remote_as": RIGHT_AS}
@@ -102,7 +104,10 @@ class Gobgpd:
 
 def document() -> str:
     """Of a gobgpd that knows who it is, and nobody else."""
-    return f'[global.config]\nas = {AS}\nrouter-id = "{US}"\n'
+    return (
+        f'[global.config]\nas = {AS}\nrouter-id = "{US}"\n'
+        "[global.use-multiple-paths.config]\nenabled = true\n"
+    )
 
 
 class Scene:
@@ -139,6 +144,7 @@ class Scene:
         self.right = _bird(hosts[2], RIGHT_AS, US6, RIGHT, OF_RIGHT, passive=True)
         self.inside = _bird(hosts[3], AS, US, INSIDE, OF_INSIDE)
         self.birds = (self.left, self.right, self.inside)
+        self._more: set[str] = set()
         self.gobgpd = Gobgpd(self.host, engine, foreign)
         flags = ["--brief", "--speaker", json.dumps(speaker or {})]
         if engine.gobgp:
@@ -166,16 +172,18 @@ class Scene:
         self.ours.wait(lambda: self.ours.events("started"), "our speaker to start")
 
     def ready(self) -> None:
-        """As after `up`, whatever the test before left: all sessions stand, all tables are whole."""
+        """As after `up`: all sessions stand, all tables are whole, nothing more is announced."""
         self.order("configure", neighbors=NEIGHBORS)
-        self.withdraw(LATER)
+        self.withdraw(*self._more)
         for bird, address in self.each():
             self.wait(lambda b=bird, a=address: b.established(a), "a session")  # type: ignore[misc]
         self.wait(lambda: self.prefixes() == THEIRS, "our table to be whole")
         for bird, _ in self.each():
             for prefix in (OURS, OURS6):
                 peers.wait_learned(bird, prefix)
-            peers.wait_forgotten(bird, LATER)
+            for prefix in sorted(self._more)[:3]:
+                peers.wait_forgotten(bird, prefix)
+        self._more.clear()
 
     def each(self) -> list[tuple[peers.Bird, str]]:
         """Each neighbour, and the address under which it knows us."""
@@ -188,6 +196,8 @@ class Scene:
     def announce(self, *routes: Mapping[str, Any] | str) -> None:
         """Announce; a prefix alone is one of ours without more."""
         said = [ours(one) if isinstance(one, str) else dict(one) for one in routes]
+        self._more.update(one["prefix"] for one in said)
+        self._more -= {OURS, OURS6}
         self.order("announce", routes=said)
 
     def withdraw(self, *prefixes: str) -> None:
@@ -221,8 +231,13 @@ THEIRS = {OF_LEFT, OF_LEFT6, OF_RIGHT, OF_INSIDE}
 def ours(prefix: str, **more: Any) -> dict[str, Any]:
     """An announcement of a prefix: `tests.interop.speaker.announcement`."""
     six = ":" in prefix
-    on_link = [f"{US6}/64", "fe80::17/64"] if six else [f"{US}/24"]
-    return {"prefix": prefix, "next_hop": US6 if six else US, "on_link": on_link, **more}
+    return {
+        "prefix": prefix,
+        "next_hop": US6 if six else US,
+        "on_link": [f"{US6}/64", "fe80::17/64"] if six else [f"{US}/24"],
+        "large_communities": [MARK],
+        **more,
+    }
 
 
 def sessions(bird: peers.Bird) -> int:

@@ -73,7 +73,7 @@ class Printer:
 
     def synced(self) -> None:
         """All is known."""
-        say("synced")
+        say("synced", prefixes=len(self.told))
 
 
 def say(event: str, **values: object) -> None:
@@ -141,9 +141,9 @@ def made(
     """The engine that the command line names."""
     if arguments.engine == model.EngineKind.EMBEDDED:
         return embedded.EmbeddedEngine(config, printer)
-    from bgp_ipvlan.engines import gobgp
+    from bgp_ipvlan.engines.gobgp import engine
 
-    return gobgp.GobgpEngine(
+    return engine.GobgpEngine(
         config,
         printer,
         api=arguments.api,

@@ -228,16 +228,18 @@ def test_too_many_prefixes(others: Scene) -> None:
     assert scene.neighbor(LEFT)["idle_reason"] == ""
 
 
-def test_own_address_goes(others: Scene) -> None:
-    """A session whose own address is on no link that is up ends at once, before any timer."""
-    scene = others
+def test_own_address_goes(scene: Scene) -> None:
+    """A session whose own address is on no link that is up ends at once, before any timer; no other."""
     rest = [address for address in ALL_ADDRESSES if address != US6]
     before = len(scene.ours.events("neighbor"))
+    came_up = [sessions(bird) for bird in (scene.left, scene.inside)]
     scene.order("surroundings", addresses=rest)
     scene.wait(lambda: len(scene.ours.events("neighbor")) > before, "the end")
     event = scene.ours.events("neighbor")[before]
     assert (event["address"], event["state"] != "Established") == (RIGHT6, True)
     scene.order("surroundings", addresses=ALL_ADDRESSES)
+    scene.ready()
+    assert came_up == [sessions(bird) for bird in (scene.left, scene.inside)]
 
 
 def test_shutdown_and_resume(scene: Scene) -> None:
@@ -258,7 +260,6 @@ def test_shutdown_and_resume(scene: Scene) -> None:
     for bird in scene.birds[:2]:
         assert peers.wait_learned(bird, LATER).communities == frozenset()
         peers.wait_learned(bird, OURS)
-    scene.withdraw(LATER)
 
 
 def _exported(bird: peers.Bird) -> int:
@@ -268,7 +269,5 @@ def _exported(bird: peers.Bird) -> int:
 
 
 def _set_password(scene: Scene, password: str) -> None:
-    speaker = scene.left.speaker
-    neighbor = dataclasses.replace(speaker.neighbors[0], password=password)
-    scene.left.speaker = dataclasses.replace(speaker, neighbors=(neighbor,))
-    scene.left.originate(OF_LEFT, OF_LEFT6)
+    neighbor = dataclasses.replace(scene.left.speaker.neighbors[0], password=password)
+    scene.left.change(neighbors=(neighbor,))
