@@ -309,7 +309,7 @@ def test_keys_that_do_nothing(load: Any) -> None:
 
     assert [line.partition(": ")[2] for line in settings.warnings] == [
         "bmp-servers does nothing here [ignored-key]",
-        "neighbors.timers.config.connect-retry does nothing here [ignored-key]",
+        "neighbors[0].timers.config.connect-retry does nothing here [ignored-key]",
         "zebra.config.enabled does nothing here [ignored-key]",
     ]
 

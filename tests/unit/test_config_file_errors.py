@@ -31,9 +31,17 @@ LIMIT = "[neighbors.afi-safis.prefix-limit.config]\nmax-prefixes = "
     ("text", "reason", "says"),
     [
         ("[global", "config-file", "is not TOML"),
-        ("[golbal.config]\nas = 1", "unknown-key", "golbal.config.as is unknown"),
+        (
+            "[golbal.config]\nas = 1",
+            "unknown-key",
+            "config.toml:1: golbal is unknown, did you mean global?",
+        ),
         ("[global.config]\nas-number = 1", "unknown-key", "global.config.as-number is unknown"),
-        ("[global.config]\nrouter_id = 'x'", "unknown-key", "did you mean config.router-id?"),
+        (
+            "[global.config]\nrouter_id = 'x'",
+            "unknown-key",
+            "config.toml:2: global.config.router_id is unknown, did you mean global.config.router-id?",
+        ),
         ("global = 3", "bad-value", "global 3: expected `object`, got `int`"),
         ("[global]\nconfig = 3", "unknown-key", "global.config is a table"),
         ("[global.config]\nas = 'x'", "bad-value", "global.config.as 'x': expected `int`"),
@@ -49,12 +57,28 @@ LIMIT = "[neighbors.afi-safis.prefix-limit.config]\nmax-prefixes = "
             "differs for ebgp and ibgp",
         ),
         ("[[vrfs]]\n[vrfs.config]\nname = 'x'", "unsupported-key", "vrfs is not for this speaker"),
-        ("[neighbors]\nx = 1", "bad-value", "neighbors"),
+        ("[neighbors]\nx = 1", "unknown-key", "config.toml:2: neighbors.x is unknown"),
+        (
+            "[neighbors.config]\npeer-as = 1",
+            "bad-value",
+            "config.toml:1: neighbors: expected `array`",
+        ),
+        (
+            NEIGHBOR + "hold-time = 9",
+            "unknown-key",
+            "config.toml:10: neighbors[0].config.hold-time is unknown, did you mean "
+            "neighbors.timers.config.hold-time?",
+        ),
+        (
+            "[[bmp-servers]]\nconfig.adress = '::'",
+            "unknown-key",
+            "mean bmp-servers.config.address?",
+        ),
         ("[[neighbors]]\n[neighbors.config]\npeer-as = 1", "bad-value", "neighbor-address is miss"),
         (
             NEIGHBOR.replace("address", "adress"),
             "unknown-key",
-            "did you mean config.neighbor-addre",
+            "did you mean neighbors.config.neighbor-address?",
         ),
         (NEIGHBOR.replace("192.0.2.2", "x"), "bad-value", "neighbors[0].config.neighbor-address x"),
         (NEIGHBOR.replace(GLOBAL, ""), "no-as", "[global.config]"),
@@ -62,7 +86,7 @@ LIMIT = "[neighbors.afi-safis.prefix-limit.config]\nmax-prefixes = "
         (
             NEIGHBOR + "[neighbors.timers.config]\nhold-time = 1",
             "bad-neighbor",
-            "neighbors[0] (192.0.2.2): timers.config.hold-time 1: 0 (never) or at least 3",
+            "config.toml:11: neighbors[0].timers.config.hold-time 1: 0 (never) or at least 3",
         ),
         (NEIGHBOR + "[neighbors.timers.config]\nhold-time = 9.5", "bad-value", "a whole number"),
         (
@@ -131,6 +155,14 @@ def test_a_complaint_keeps_the_password(load: Any, value: str) -> None:
     """Neither its type nor its length lets it get into the log."""
     with pytest.raises(errors.ConfigError, match="auth-password") as caught:
         load(NEIGHBOR.replace("peer-as", f"auth-password = {value}\npeer-as"))
+
+    assert "geheim" not in str(caught.value)
+
+
+def test_a_table_of_the_wrong_kind_is_not_shown(load: Any) -> None:
+    """A password may be in it."""
+    with pytest.raises(errors.ConfigError, match="neighbors: expected `array`") as caught:
+        load("[neighbors.config]\nauth-password = 'geheim'")
 
     assert "geheim" not in str(caught.value)
 

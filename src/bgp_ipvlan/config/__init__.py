@@ -1,10 +1,14 @@
 """What the administrator asked for, checked once: flags, environment and file → `Settings`.
 
     flags.py      the command line; and `load`, where everything comes together
-    settings.py   what one source says, what all say, what must fit together
+    said.py       what one source says            settings.py   what all say, what must fit together
     neighbors.py  one neighbour, or a range of them, from text
-    file.py       the TOML file: reading it, unknown keys, what is only warned about
-    gobgp.py      GoBGP's own format: its tables, and what they mean here
+    engines.py    what fits to who speaks BGP
+    file.py       the TOML file                   source.py     its text: which keys, on which lines
+    lines.py      the line of each key            vocabulary.py every key there is
+    legacy.py     GoBGP's format of 2015          gobgp.py      that of today: what it means here
+    schema.py     one table: values, what is refused, what does nothing
+    passed.py     what is GoBGP's alone           gobgp_file.py the file that a gobgpd is started with
     values.py     numbers, addresses, prefixes out of text
 
 Nothing here looks at the machine but to read the file and the passwords; what needs a look
@@ -13,6 +17,7 @@ read, in `app`.
 """
 
 from bgp_ipvlan.config.flags import CONFIG_FILE, Flags, load
+from bgp_ipvlan.config.gobgp_file import gobgp_document
 from bgp_ipvlan.config.neighbors import Draft, parse, parse_range
 from bgp_ipvlan.config.settings import (
     CONTROL_SOCKET,
@@ -31,6 +36,7 @@ __all__ = [
     "Flags",
     "Settings",
     "check_reachable",
+    "gobgp_document",
     "load",
     "parse",
     "parse_range",

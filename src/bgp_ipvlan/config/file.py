@@ -1,4 +1,4 @@
-"""The configuration file: TOML, GoBGP's own format with three tables of ours beside it.
+"""The configuration file: TOML, GoBGP's own format with four tables of ours beside it.
 
 [global.config], [[neighbors]], [[peer-groups]], [[dynamic-neighbors]]   as in gobgpd.conf
 [ipvlan]  host-interface, mode, ipvlan-subnet, gateway, mtu, table       as the flags of that name
@@ -10,12 +10,13 @@
 from __future__ import annotations
 
 import pathlib
-import tomllib
 from collections.abc import Mapping
 from typing import Any
 
-from bgp_ipvlan import errors
-from bgp_ipvlan.config import gobgp, neighbors, schema, settings
+from bgp_ipvlan import model
+from bgp_ipvlan.config import gobgp, neighbors, passed, schema, values, vocabulary
+from bgp_ipvlan.config import said as said_
+from bgp_ipvlan.config import source as source_
 
 _OWN = {
     "ipvlan.host-interface": "host_interface",
@@ -41,6 +42,7 @@ _GLOBAL = {
     "restart_time": "graceful-restart.config.restart-time",
     "maximum_paths": "global.use-multiple-paths.ebgp.config.maximum-paths",
 }
+_KEYS = {field: key for key, field in _OWN.items()} | _GLOBAL
 _TABLES = list[dict[str, Any]]
 _FILE = schema.Schema(
     known={
@@ -57,35 +59,32 @@ _FILE = schema.Schema(
         "policy.import": list[str],
     },
     impossible={"vrfs": "a neighbor in a VRF has bind-interface, a network follows its parent"},
-    idle=frozenset(
-        {
-            "bmp-servers",
-            "collector",
-            "defined-sets",
-            "mrt-dump",
-            "policy-definitions",
-            "rpki-servers",
-            "zebra",
-        }
-    ),
 )
 
 
-def read(path: pathlib.Path) -> settings.Said:
+def read(path: pathlib.Path, before: said_.Said) -> said_.Said:
     """Read a file, all of it.
+
+    Args:
+        path: of the file.
+        before: what flags and environment say; who speaks BGP may be among it.
 
     Raises:
         errors.ConfigError: `config-file` where it cannot be read; `unknown-key`,
-            `unsupported-key`, `bad-value`, `bad-neighbor`, … naming file and key.
+            `unsupported-key`, `bad-value`, `bad-neighbor`, … naming file, line and key.
     """
-    document = _parse(path)
-    reader = schema.Reader(str(path))
-    found = reader.read(document, _FILE)
-    given = {field: found[key] for key, field in _OWN.items() if key in found}
+    source = source_.read(path)
+    source.check()
+    reader = schema.Reader(source, schema.Engine.EMBEDDED)
+    given = _own(reader, source.document, before)
+    reader.engine = _engine(given, before)
+    found = reader.read(source.document, _FILE)
     given |= gobgp.speaker(reader, found.get("global", {}))
     restart = given.pop("graceful_restart")
+    if reader.engine is schema.Engine.KERNEL:
+        found = _without_neighbors(reader, found)
     peers = gobgp.Peers(reader, found, graceful_restart=restart)
-    drafts, ranges = list(peers.drafts()), list(peers.ranges())
+    drafts, ranges = tuple(peers.drafts()), tuple(peers.ranges())
     warnings: list[str] = []
     times = peers.restart_times | {given[key] for key in ("restart_time",) if key in given}
     if times:
@@ -95,34 +94,47 @@ def read(path: pathlib.Path) -> settings.Said:
         warnings.append(f"{path}: {text} [ignored-key]")
     if peers.has_password:
         warnings += neighbors.readable_by_all(path, "passwords")
-    spelling = {field: f"{path}: {key}" for key, field in _OWN.items()}
-    spelling |= {field: f"{path}: {key}" for field, key in _GLOBAL.items()}
-    return settings.Said(
-        neighbors=settings.each_once(f"{path}: neighbor-address", ((d.address, d) for d in drafts)),
-        ranges=settings.each_once(f"{path}: prefix", ((d.prefix, d) for d in ranges)),
+    if reader.engine is schema.Engine.SPAWNED:
+        given["gobgp"] = passed.passed(source)
+    spelling = {field: source.place(key) for field, key in _KEYS.items() if field in given}
+    return said_.Said(
+        neighbors=drafts,
+        ranges=ranges,
         warnings=(*warnings, *reader.warnings),
-        **settings.plain(given, spelling),
+        **said_.plain(given, spelling),
     )
 
 
-def _parse(path: pathlib.Path) -> dict[str, Any]:
-    try:
-        document = tomllib.loads(path.read_text())
-    except OSError as error:
-        raise errors.ConfigError("config-file", f"cannot read {path}: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise errors.ConfigError("config-file", f"{path} is not UTF-8 text") from None
-    except tomllib.TOMLDecodeError as error:
-        text = str(error).replace("\n", " ")
-        raise errors.ConfigError("config-file", f"{path} is not TOML: {text}") from None
-    lowered: dict[str, Any] = _lower(document)
-    return lowered
+def _own(reader: schema.Reader, document: Mapping[str, Any], before: said_.Said) -> dict[str, Any]:
+    """Our tables, as fields of `Said`. A flag that says which gobgpd goes before all keys that do."""
+    ours = {name: table for name, table in document.items() if name in vocabulary.OURS}
+    found = reader.read(ours, _FILE)
+    given = {field: found[key] for key, field in _OWN.items() if key in found}
+    if "engine" in given:
+        given["engine"] = values.engine(reader.source.place("engine.name"), given["engine"])
+    if before.gobgp_spawn:
+        given.pop("gobgp_api", None)
+    if before.gobgp_api is not None:
+        given.pop("gobgp_spawn", None)
+    return given
 
 
-def _lower(value: Any) -> Any:
-    """Keys in lower case, as GoBGP takes them."""
-    if isinstance(value, Mapping):
-        return {key.lower(): _lower(one) for key, one in value.items()}
-    if isinstance(value, list):
-        return [_lower(one) for one in value]
-    return value
+def _engine(given: Mapping[str, Any], before: said_.Said) -> schema.Engine:
+    kind = before.engine or given.get("engine", model.EngineKind.EMBEDDED)
+    spawn = given.get("gobgp_spawn") if before.gobgp_spawn is None else before.gobgp_spawn
+    if kind is model.EngineKind.GOBGP:
+        return schema.Engine.SPAWNED if spawn else schema.Engine.ATTACHED
+    return schema.Engine[kind.name]
+
+
+def _without_neighbors(reader: schema.Reader, found: schema.Values) -> schema.Values:
+    """With a routing daemon beside us, neighbours are its own."""
+    for table in ("neighbors", "dynamic-neighbors"):
+        if found.get(table):
+            raise reader.wrong(
+                "unsupported-key",
+                f"{table}[0]",
+                "is not for --engine kernel: name it in the routing daemon's configuration, or "
+                "choose another engine",
+            )
+    return {key: value for key, value in found.items() if key != "peer-groups"}

@@ -10,6 +10,7 @@ import dataclasses
 import pathlib
 
 from bgp_ipvlan.config import file, neighbors
+from bgp_ipvlan.config import said as said_
 from bgp_ipvlan.config import settings as settings_
 
 CONFIG_FILE = pathlib.Path("/etc/bgp-ipvlan/config.toml")
@@ -87,7 +88,7 @@ def load(flags: Flags, *, default_file: pathlib.Path = CONFIG_FILE) -> settings_
     said = _said(flags)
     path = flags.config_file or (default_file if default_file.exists() else None)
     if path is not None:
-        said = settings_.merge(said, file.read(path))
+        said = said_.merge(said, file.read(path, said))
     return dataclasses.replace(
         settings_.complete(said),
         config_file=path,
@@ -96,7 +97,7 @@ def load(flags: Flags, *, default_file: pathlib.Path = CONFIG_FILE) -> settings_
     )
 
 
-def _said(flags: Flags) -> settings_.Said:
+def _said(flags: Flags) -> said_.Said:
     given = {field: getattr(flags, field) for field in _SPELLING}
     # Zero counts as said, so no `if value`.
     said = {field: value for field, value in given.items() if value not in (None, ())}
@@ -104,8 +105,8 @@ def _said(flags: Flags) -> settings_.Said:
         del said["debug"]
     drafts = [neighbors.parse(text) for text in flags.neighbors]
     ranges = [neighbors.parse_range(text) for text in flags.ranges]
-    return settings_.Said(
-        neighbors=settings_.each_once("--neighbor", ((d.address, d) for d in drafts)),
-        ranges=settings_.each_once("--neighbor-range", ((d.prefix, d) for d in ranges)),
-        **settings_.plain(said, _SPELLING),
+    return said_.Said(
+        neighbors=said_.each_once("--neighbor", ((d.address, d) for d in drafts)),
+        ranges=said_.each_once("--neighbor-range", ((d.prefix, d) for d in ranges)),
+        **said_.plain(said, _SPELLING),
     )

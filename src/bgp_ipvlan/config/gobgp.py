@@ -13,7 +13,7 @@ from typing import Any
 
 from bgp_ipvlan import errors, model
 from bgp_ipvlan.config import neighbors, values
-from bgp_ipvlan.config.schema import Reader, Schema, Values
+from bgp_ipvlan.config.schema import Engine, Reader, Schema, Values
 
 GLOBAL = Schema(
     known={
@@ -35,7 +35,6 @@ GLOBAL = Schema(
         "set sysctl net.ipv4.tcp_l3mdev_accept=1",
         "route-selection-options": "the decision is that of RFC 4271; leave it out",
     },
-    idle=frozenset({"graceful-restart", "afi-safis", "default-route-distance"}),
 )
 _GROUP = Schema(
     known={
@@ -68,33 +67,9 @@ _GROUP = Schema(
         "apply-policy": "say what may come in with [policy] import",
         "route-reflector": "it never passes a learned route on; reflect on a router",
         "route-server": "it never passes a learned route on; serve on a router",
-        "config.neighbor-interface": "give neighbor-address",
         "config.vrf": "for a VRF of the kernel give transport.config.bind-interface",
         "as-path-options.config.allow-as-path-loop-local": "use allow-own-as",
     },
-    idle=frozenset(
-        {
-            "add-paths.config.send-max",
-            "as-path-options.config.replace-peer-as",
-            "bfd",
-            "config.peer-type",
-            "config.remove-private-as",
-            "config.route-flap-damping",
-            "config.send-community",
-            "config.send-software-version",
-            "error-handling",
-            "graceful-restart",
-            "logging-options",
-            "timers.config.connect-retry",
-            "timers.config.idle-hold-time-after-reset",
-            "timers.config.minimum-advertisement-interval",
-            "transport.config.ip-tos",
-            "transport.config.local-port",
-            "transport.config.mtu-discovery",
-            "transport.config.tcp-mss",
-            "use-multiple-paths",
-        }
-    ),
 )
 _PEER = dataclasses.replace(
     _GROUP,
@@ -104,6 +79,7 @@ _PEER = dataclasses.replace(
         "config.peer-group": str,
         "config.admin-down": bool,
     },
+    never={"config.neighbor-interface": "give neighbor-address"},
 )
 _DYNAMIC = Schema(
     known={"config.prefix": str, "config.peer-group": str, "config.limit": int},
@@ -129,14 +105,6 @@ _AFI_SAFI = Schema(
         "ipv4-unicast.config.send-default-route": "it announces this host's networks only",
         "ipv6-unicast.config.send-default-route": "it announces this host's networks only",
     },
-    idle=frozenset(
-        {
-            "add-paths.config.send-max",
-            "long-lived-graceful-restart",
-            "route-target-membership",
-            "use-multiple-paths",
-        }
-    ),
 )
 _FIELDS = {
     "config.peer-as": "remote_as",
@@ -156,7 +124,8 @@ _FIELDS = {
     "add-paths.config.receive": "add_path",
 }
 """Those that say the same as a field of `model.NeighborConfig`."""
-_SPELLING = {field: path for path, field in (*_FIELDS.items(), *_LIMIT.items())} | {
+_SPELLING = {field: path for path, field in _FIELDS.items()} | {
+    **{field: f"afi-safis[0].{path}" for path, field in _LIMIT.items()},
     "families": "afi-safis",
     "multihop": "ebgp-multihop.config.multihop-ttl",
 }
@@ -194,11 +163,11 @@ def speaker(reader: Reader, table: Mapping[str, Any]) -> dict[str, Any]:
     }
     if found.get("use-multiple-paths.config.enabled") is False:
         said["maximum_paths"] = 1
-    elif len(paths) > 1:
+    elif len(paths) > 1 and reader.engine is Engine.EMBEDDED:
         text = "differs for ebgp and ibgp: it is one number for both here"
         raise reader.wrong("unsupported-key", "global.use-multiple-paths", text)
     elif paths:
-        said["maximum_paths"] = paths.pop()
+        said["maximum_paths"] = max(paths)
     return said
 
 
@@ -215,9 +184,11 @@ class Peers:
         self, reader: Reader, document: Mapping[str, Any], *, graceful_restart: bool
     ) -> None:
         self._reader = reader
+        self._place = reader.source.place
         self._document = document
         self._graceful_restart = graceful_restart
-        self._groups: dict[str, Values] = {}
+        self._groups: dict[str, tuple[str, Values]] = {}
+        """Name → where it stands, and what it says."""
         self.restart_times: set[int] = set()
         """Those asked for, of which a speaker has one."""
         self.has_password = False
@@ -229,7 +200,7 @@ class Peers:
                 text = f"{name} is given twice" if name else "is missing"
                 raise reader.wrong("bad-value", f"{where}.config.peer-group-name", text)
             self._given(group, where)
-            self._groups[name] = group
+            self._groups[name] = where, group
 
     def drafts(self) -> Iterator[neighbors.Draft]:
         """Those that are not `admin-down`.
@@ -237,60 +208,87 @@ class Peers:
         Raises:
             errors.ConfigError: naming the key.
         """
+        known: set[model.Address] = set()
         for number, table in enumerate(self._document.get("neighbors", ())):
             where = f"neighbors[{number}]"
+            key = f"{where}.config.neighbor-address"
             found = self._reader.read(table, _PEER, where)
             text = found.pop("config.neighbor-address", "")
-            name = f"{self._reader.name}: {where}.config.neighbor-address"
             if not text:
-                raise errors.ConfigError("bad-value", f"{name} is missing")
-            address = neighbors.check_address(name, values.address(name, text))
-            found = self._with_group(found, where)
+                raise self._reader.wrong("bad-value", key, "is missing")
+            address = neighbors.check_address(
+                self._place(key), values.address(self._place(key), text)
+            )
+            if address in known:
+                raise self._reader.wrong("bad-neighbor", key, f"{address} is given twice")
+            known.add(address)
+            found, group = self._with_group(found, where)
             if not found.get("config.admin-down"):
-                yield self._draft(found, f"{where} ({address})", address)
+                yield self._draft(found, (where, group), address)
 
     def ranges(self) -> Iterator[neighbors.RangeDraft]:
         """Ranges, each with its group as template. Raises as `drafts`."""
+        known: set[model.Prefix] = set()
         for number, table in enumerate(self._document.get("dynamic-neighbors", ())):
             where = f"dynamic-neighbors[{number}]"
             found = self._reader.read(table, _DYNAMIC, where)
             for key in ("config.prefix", "config.peer-group"):
                 if not found.get(key):
                     raise self._reader.wrong("bad-value", f"{where}.{key}", "is missing")
-            name = f"{self._reader.name}: {where}.config"
-            prefix = values.prefix(f"{name}.prefix", found["config.prefix"])
+            key = f"{where}.config.prefix"
+            prefix = values.prefix(self._place(key), found["config.prefix"])
+            if prefix in known:
+                raise self._reader.wrong("bad-neighbor", key, f"{prefix} is given twice")
+            known.add(prefix)
             limit = found.get("config.limit")
             if limit is not None:
-                values.number(f"{name}.limit", limit, neighbors.LIMITS)
-            group = self._with_group({"config.peer-group": found["config.peer-group"]}, where)
-            draft = self._draft(group, f"{where} ({prefix})", prefix.network_address)
+                values.number(self._place(f"{where}.config.limit"), limit, neighbors.LIMITS)
+            name = found["config.peer-group"]
+            template, group = self._with_group({"config.peer-group": name}, where)
+            draft = self._draft(template, (group,), prefix.network_address)
             yield neighbors.RangeDraft(prefix=prefix, draft=draft, limit=limit)
 
-    def _with_group(self, found: Values, where: str) -> Values:
+    def _with_group(self, found: Values, where: str) -> tuple[Values, str]:
+        """What a neighbour says, and after it what its group does; and where that stands."""
         name = found.pop("config.peer-group", "")
         if not name:
-            return found
+            return found, ""
         if name not in self._groups:
             known = ", ".join(sorted(self._groups)) or "none"
             text = f"{name}: there is no such [[peer-groups]] (there are: {known})"
             raise self._reader.wrong("bad-value", f"{where}.config.peer-group", text)
-        group = self._groups[name]
+        place, group = self._groups[name]
         own, other = found.get("config.peer-as"), group.get("config.peer-as")
         if own and other and own != other:
             text = f"{own}: its peer group {name} says {other}; say it once"
             raise self._reader.wrong("bad-value", f"{where}.config.peer-as", text)
-        return group | found
+        return group | found, place
 
-    def _draft(self, found: Values, where: str, address: model.Address) -> neighbors.Draft:
+    def _draft(
+        self, found: Values, places: tuple[str, ...], address: model.Address
+    ) -> neighbors.Draft:
+        """A neighbour, from what stands in the tables `places`, the first of which goes first."""
+        where = places[0]
         given = {"graceful_restart": self._graceful_restart} | self._given(found, where)
+
+        def place(field: str) -> str:
+            keys = [f"{one}.{_SPELLING.get(field, field)}" for one in places]
+            return self._place(next(filter(self._reader.source.has, keys), keys[0]))
+
         warnings: tuple[str, ...] = ()
-        name = f"{self._reader.name}: {where}"
         if file := found.get("config.auth-password-file"):
+            key = f"{where}.config.auth-password-file"
             given["password"], warnings = neighbors.read_password(
-                f"{name}.config.auth-password-file", pathlib.Path(file)
+                self._place(key), pathlib.Path(file)
             )
         return neighbors.Draft(
-            where=name, address=address, given=given, spelling=_SPELLING, warnings=warnings
+            where=self._place(where),
+            address=address,
+            given=given,
+            spelling=_SPELLING,
+            place=place,
+            no_family=self._reader.engine is not Engine.EMBEDDED,
+            warnings=warnings,
         )
 
     def _given(self, found: Values, where: str) -> dict[str, Any]:
@@ -301,7 +299,7 @@ class Peers:
             if (value := found.get(path)) is not None and value != _UNSAID.get(field)
         }
         if (text := given.pop("local_address", "")) not in {"", "0.0.0.0", "::"}:  # noqa: S104
-            name = f"{self._reader.name}: {where}.transport.config.local-address"
+            name = self._place(f"{where}.transport.config.local-address")
             given["local_address"] = values.address(name, text)
         self.has_password |= "password" in given
         if time := found.get("graceful-restart.config.restart-time"):
@@ -313,7 +311,7 @@ class Peers:
         """GTSM's ttl-min 255 is one hop, 254 two (RFC 5082 section 3)."""
         hops = set()
         if found.get("ttl-security.config.enabled") and found.get("ttl-security.config.ttl-min"):
-            name = f"{self._reader.name}: {where}.ttl-security.config.ttl-min"
+            name = self._place(f"{where}.ttl-security.config.ttl-min")
             least = found["ttl-security.config.ttl-min"]
             hops.add(256 - values.number(name, least, range(1, 256)))
         if found.get("ebgp-multihop.config.enabled"):
@@ -329,25 +327,32 @@ class Peers:
     def _families(self, found: Values, where: str) -> dict[str, Any]:
         if not found.get("afi-safis"):
             return {}
-        families, limits = set(), set()
+        families: set[model.Family] = set()
+        limits: set[tuple[tuple[str, int], ...]] = set()
         given: dict[str, Any] = {}
         for number, table in enumerate(found["afi-safis"]):
             place = f"{where}.afi-safis[{number}]"
             one = self._reader.read(table, _AFI_SAFI, place)
             name = one.get("config.afi-safi-name", "")
             if name not in _FAMILIES:
-                text = f"{name!r}: this speaker knows {' and '.join(_FAMILIES)}; leave it out"
-                key = f"{place}.config.afi-safi-name"
-                raise self._reader.wrong("unsupported-key", key, text)
+                self._foreign_family(name, f"{place}.config.afi-safi-name")
+                continue
             if one.get("config.enabled", True):
                 families.add(_FAMILIES[name])
                 limits.add(tuple(self._limit(one, name, place).items()))
             if "add-paths.config.receive" in one:
                 given["add_path"] = one["add-paths.config.receive"]
-        if len(limits) > 1:
+        if len(limits) > 1 and self._reader.engine is Engine.EMBEDDED:
             text = "differ in prefix-limit: it is one for all families here"
             raise self._reader.wrong("unsupported-key", f"{where}.afi-safis", text)
-        return given | dict(*limits) | {"families": frozenset(families)}
+        limit = max(map(dict, limits), key=lambda one: one.get("max_prefixes", 0), default={})
+        return given | limit | {"families": frozenset(families)}
+
+    def _foreign_family(self, name: str, key: str) -> None:
+        """One that no route of ours is in: another daemon may have it for itself."""
+        if self._reader.engine is Engine.EMBEDDED:
+            text = f"{name!r}: this speaker knows {' and '.join(_FAMILIES)}; leave it out"
+            raise self._reader.wrong("unsupported-key", key, text)
 
     def _limit(self, one: Values, family: str, place: str) -> dict[str, int]:
         return {
@@ -361,5 +366,6 @@ class Peers:
         if not isinstance(value, float):
             return value
         if not value.is_integer():
-            raise self._reader.wrong("bad-value", f"{key} {value}:", "expected a whole number")
+            text = f"{self._place(key)} {value}: expected a whole number"
+            raise errors.ConfigError("bad-value", text)
         return int(value)

@@ -11,7 +11,7 @@ import difflib
 import ipaddress
 import pathlib
 import stat
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from bgp_ipvlan import errors, model
@@ -81,8 +81,12 @@ class Draft:
     """Fields of `model.NeighborConfig`, those said only."""
     spelling: Mapping[str, str] = dataclasses.field(default_factory=_SPELLING.copy, repr=False)
     """Field → the key it was said with."""
+    place: Callable[[str], str] | None = dataclasses.field(default=None, repr=False, compare=False)
+    """Field → file, line and key, where there is more to name than `where` and `spelling`."""
     any_as: bool = False
     """AS number 0 stands for any AS but our own: of a range only."""
+    no_family: bool = False
+    """It may have families that are none of ours alone: with another daemon as engine."""
     warnings: tuple[str, ...] = ()
 
     def complete(
@@ -113,6 +117,8 @@ class Draft:
 
     def wrong(self, field: str, text: str) -> errors.ConfigError:
         """A complaint about one field, with the key as it was written."""
+        if self.place is not None:
+            return errors.ConfigError("bad-neighbor", f"{self.place(field)} {text}")
         return errors.ConfigError(
             "bad-neighbor", f"{self.where}: {self.spelling.get(field, field)} {text}"
         )
@@ -133,7 +139,7 @@ class Draft:
         if one.local_as and one.local_as == one.remote_as:
             text = f"{one.local_as} is the neighbour's own AS: leave it out, or correct the other"
             yield "local_as", text
-        if not one.families:
+        if not one.families and not self.no_family:
             yield "families", "must name ipv4, ipv6 or both"
 
 

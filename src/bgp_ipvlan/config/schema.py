@@ -1,14 +1,15 @@
-"""A TOML table against the keys that may stand in it: each value read, each mistake named.
+"""A TOML table against what this host's engine does with its keys: each value read, each mistake named.
 
-A key is written as its path inside the table, `timers.config.hold-time`. There are three
-kinds: those with a meaning here, with the type of their value; those that would change what is
-routed, and that this speaker cannot do, with what to do instead; and those that change nothing.
+A key is written as its path inside the table, `timers.config.hold-time`. Of those that are known at
+all (`vocabulary`) there are three kinds: those with a meaning here, with the type of their value;
+those that would change what is routed, and that our own speaker cannot do, with what to do instead;
+and the rest, which changes nothing.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import difflib
+import enum
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
@@ -16,39 +17,54 @@ from typing import Any
 import msgspec
 
 from bgp_ipvlan import errors
+from bgp_ipvlan.config import source as source_
+from bgp_ipvlan.config import vocabulary
 
 Values = dict[str, Any]
 """Path of a key → its value."""
 
 
+class Engine(enum.StrEnum):
+    """Whose the keys are that have no meaning here, and what is said of them."""
+
+    EMBEDDED = "does nothing here"
+    SPAWNED = ""
+    """Passed on to a gobgpd of ours."""
+    ATTACHED = "is for the gobgpd that runs: it goes by what it was started with"
+    KERNEL = "is for the routing daemon of this host"
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Schema:
-    """What may stand in one table."""
+    """What stands in one table."""
 
     known: Mapping[str, Any]
     """Path → type, as `msgspec.convert` takes it."""
     impossible: Mapping[str, str] = dataclasses.field(default_factory=dict)
-    """Path, or the beginning of it, of what is refused → what to do instead."""
-    idle: frozenset[str] = frozenset()
-    """Path, or the beginning of it, of what is taken and does nothing."""
+    """Path, or the beginning of it, of what our speaker refuses → what to do instead."""
+    never: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    """Likewise, with any engine."""
 
 
 class Reader:
     """Reads the tables of one file.
 
     Args:
-        name: of the file: begins every complaint.
+        source: the file.
+        engine: who is going to speak BGP.
     """
 
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self._idle: set[str] = set()
+    def __init__(self, source: source_.Source, engine: Engine) -> None:
+        self.source = source
+        self.engine = engine
+        self._idle: dict[str, str] = {}
 
     @property
     def warnings(self) -> tuple[str, ...]:
         """One for each key read so far that does nothing, however often it stands there."""
         return tuple(
-            f"{self.name}: {key} does nothing here [ignored-key]" for key in sorted(self._idle)
+            f"{self.source.place(key)} {self.engine.value or Engine.EMBEDDED} [ignored-key]"
+            for _, key in sorted(self._idle.items())
         )
 
     def read(self, table: Mapping[str, Any], schema: Schema, where: str = "") -> Values:
@@ -60,36 +76,52 @@ class Reader:
             where: what the table is called, such as `neighbors[0]`.
 
         Raises:
-            errors.ConfigError: `unknown-key`, `unsupported-key`, `bad-value`.
+            errors.ConfigError: `unsupported-key`, `bad-value`.
         """
         found: Values = {}
         for path, value in _leaves(table, schema.known):
             full = f"{where}.{path}" if where else path
             if path in schema.known:
                 found[path] = self._value(full, value, schema.known[path])
-            elif (section := _under(path, schema.impossible)) is not None:
-                if _asks(table, section, value):
-                    remedy = schema.impossible[section]
-                    raise self.wrong("unsupported-key", full, f"is not for this speaker: {remedy}")
-            elif _under(path, schema.idle) is not None:
-                if value not in (False, 0, "", []):
-                    self._idle.add(re.sub(r"\[\d+\]", "", full))
-            else:
-                raise self.wrong("unknown-key", full, _unknown(path, schema))
+            elif _asks(table, path, value):
+                self._other(path, full, schema, table)
         return found
+
+    def ignored(self, key: str) -> None:
+        """Warn of a key; once for all members of a list."""
+        self._idle.setdefault(re.sub(r"\[\d+\]", "", key), key)
 
     def wrong(self, reason: str, key: str, text: str) -> errors.ConfigError:
         """A complaint about a key."""
-        return errors.ConfigError(reason, f"{self.name}: {key} {text}")
+        return errors.ConfigError(reason, f"{self.source.place(key)} {text}")
+
+    def _other(self, path: str, full: str, schema: Schema, table: Mapping[str, Any]) -> None:
+        """A key without a meaning here that asks for something."""
+        refused = schema.never
+        if self.engine is Engine.EMBEDDED:
+            refused = {**schema.impossible, **schema.never}
+        section = _under(path, refused)
+        if section is not None:
+            if _asks(table, section, True):
+                text = f"is not for this speaker: {refused[section]}"
+                raise self.wrong("unsupported-key", full, text)
+        elif self.engine is Engine.EMBEDDED or _under(full, vocabulary.GONE):
+            self.ignored(full)
+        elif self.engine is not Engine.SPAWNED:
+            first, _, rest = path.partition(".")
+            self.ignored(full if first == "config" else full.removesuffix(f".{rest}"))
 
     def _value(self, full: str, value: Any, kind: Any) -> Any:
         try:
             return msgspec.convert(value, kind)
         except msgspec.ValidationError as error:
-            shown = "" if "password" in full else f" {value!r}"
+            # Nor is a whole table shown: a password may be in it.
+            secret = "password" in full or isinstance(value, dict | list)
+            shown = "" if secret else f" {value!r}"
             # In its own words: Expected `int`, got `str`.
             text = str(error).partition(" - at")[0].replace("Expected", "expected")
-            raise self.wrong("bad-value", full + shown + ":", text) from None
+            where = self.source.place(full)
+            raise errors.ConfigError("bad-value", f"{where}{shown}: {text}") from None
 
 
 def _leaves(
@@ -122,11 +154,3 @@ def _asks(table: Mapping[str, Any], section: str, value: Any) -> bool:
         if switches and not any(switches):
             return False
     return value not in (False, 0, "", [])
-
-
-def _unknown(path: str, schema: Schema) -> str:
-    if any(known.startswith(path + ".") for known in schema.known):
-        return "is a table: write its keys below it"
-    candidates = [*schema.known, *schema.impossible, *schema.idle]
-    near = difflib.get_close_matches(path, candidates, n=1)
-    return "is unknown" + (f", did you mean {near[0]}?" if near else "")

@@ -40,7 +40,10 @@ def number(where: str, value: int, valid: range, unit: str = "") -> int:
 def table(where: str, value: int) -> int:
     """A routing table of the kernel; not the local one, which is the kernel's own."""
     if value == 255:
-        raise wrong(where, value, "a table other than local")
+        expected = (
+            "a routing table from 1 to 4294967295 but for 255, which is the kernel's own (local)"
+        )
+        raise wrong(where, value, expected)
     return number(where, value, range(1, 1 << 32), "a routing table")
 
 
@@ -50,8 +53,13 @@ def address(where: str, text: str) -> model.Address:
 
 
 def prefix(where: str, text: str) -> model.Prefix:
-    """A prefix without host bits."""
-    return parse(where, ipaddress.ip_network, text, "a prefix, for example 10.1.1.0/24")
+    """A prefix with its length, without host bits."""
+    found = parse(where, ipaddress.ip_network, text, "a prefix, for example 10.1.1.0/24")
+    if "/" not in text:
+        # Taken for a single address, it would be the opposite of what is likely to be meant.
+        length = 0 if int(found.network_address) == 0 else found.max_prefixlen
+        raise wrong(where, text, f"a prefix with its length, for example {text}/{length}")
+    return found
 
 
 def router_id(where: str, text: str) -> ipaddress.IPv4Address:
@@ -74,6 +82,8 @@ def rules(where: str, texts: Iterable[str]) -> tuple[model.PrefixRule, ...]:
             found.append(word)
         else:
             found[-1] += f" {word}"
+    if found and "/" not in found[0]:
+        raise wrong(where, found[0], "a prefix with its length first, for example 10.0.0.0/8 le 32")
     try:
         return tuple(map(policy.parse, found))
     except ValueError as error:

@@ -1,0 +1,182 @@
+"""The file that a gobgpd of ours is started with: what the user's file and the flags came to.
+
+GoBGP's own tables are in it as they were (`passed`). Over them goes each neighbour complete, and what
+we need of every session. Neighbours are written without peer groups: one of GoBGP 3's overrules its
+neighbours' AS number and graceful restart, which is not what a file says.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from bgp_ipvlan import model
+from bgp_ipvlan.config import settings as settings_
+from bgp_ipvlan.config.passed import Table, address_of, prefix_of
+
+_RETRY = 5
+"""Seconds until a lost session is tried again; GoBGP's own are 30, and then 120 to 240."""
+_DEFERRAL = 60
+"""Seconds that a restarted gobgpd waits at most for neighbours that do not come up, before it tells
+the others anything; as our own speaker. GoBGP's own are 360."""
+_NAMES = {model.Family.IPV4: "ipv4-unicast", model.Family.IPV6: "ipv6-unicast"}
+
+
+def gobgp_document(settings: settings_.Settings) -> str:
+    """The configuration file for `gobgpd -f`, as TOML. It has passwords in it: mode 0600.
+
+    Args:
+        settings: of `--engine gobgp --gobgp-spawn`, with the router id filled in.
+    """
+    import tomli_w
+
+    return tomli_w.dumps(document(settings), multiline_strings=False)
+
+
+def document(settings: settings_.Settings) -> Table:
+    """The same, not yet written."""
+    made: Table = copy.deepcopy(dict(settings.gobgp))
+    _speaker(made.setdefault("global", {}), settings)
+    known = {address_of(one): one for one in made.pop("neighbors", ())}
+    ranges = {prefix_of(one): one for one in made.pop("dynamic-neighbors", ())}
+    groups = {one["config"]["peer-group-name"]: one for one in made.pop("peer-groups", ())}
+    peers = [_neighbor(known.pop(one.address, {}), one, settings) for one in settings.neighbors]
+    peers += [one for one in known.values() if one["config"].get("admin-down")]
+    made["neighbors"] = peers
+    made["peer-groups"], made["dynamic-neighbors"] = [], []
+    written = set()
+    for one in settings.dynamic:
+        table = ranges.get(one.prefix, {})
+        name = table.get("config", {}).get("peer-group") or f"bgp-ipvlan-{one.prefix}"
+        made["dynamic-neighbors"].append(
+            {"config": {"prefix": str(one.prefix), "peer-group": name}}
+        )
+        if name not in written:
+            group = _peer(groups.get(name, {}), one.template, settings)
+            group["config"]["peer-group-name"] = name
+            made["peer-groups"].append(group)
+            written.add(name)
+    pruned: Table = _pruned(made)
+    return pruned
+
+
+def _speaker(table: Table, settings: settings_.Settings) -> None:
+    several = settings.maximum_paths > 1
+    _put(table, "config.as", settings.local_as)
+    _put(table, "config.router-id", str(settings.router_id or ""))
+    _put(table, "config.port", settings.listen_port or -1)
+    _put(table, "config.local-address-list", [str(one) for one in settings.listen_addresses])
+    _put(table, "use-multiple-paths.config.enabled", several)
+    for kind in ("ebgp", "ibgp"):
+        most = settings.maximum_paths if several else 0
+        _put(table, f"use-multiple-paths.{kind}.config.maximum-paths", most)
+    restart = _section(table, "graceful-restart.config")
+    restart.setdefault("enabled", True)
+    restart["restart-time"] = settings.restart_time
+
+
+def _neighbor(table: Table, one: model.NeighborConfig, settings: settings_.Settings) -> Table:
+    peer = _peer(table, one, settings)
+    peer["config"]["neighbor-address"] = str(one.address)
+    return peer
+
+
+def _peer(table: Table, one: model.NeighborConfig, settings: settings_.Settings) -> Table:
+    """What a neighbour and the group of a range have in common."""
+    for path, value in _fields(one):
+        _put(table, path, value)
+    timers = _section(table, "timers.config")
+    timers["hold-time"], timers["keepalive-interval"] = one.hold_time, one.keepalive
+    timers.setdefault("connect-retry", _RETRY)
+    timers.setdefault("idle-hold-time-after-reset", _RETRY)
+    table.pop("ttl-security", None)
+    table.pop("ebgp-multihop", None)
+    if one.ttl_security:
+        hops = {"enabled": True, "ttl-min": 256 - one.multihop}
+        table["ttl-security"] = {"config": hops}
+    elif one.multihop > 1:
+        table["ebgp-multihop"] = {"config": {"enabled": True, "multihop-ttl": one.multihop}}
+    restart = _section(table, "graceful-restart.config")
+    restart["enabled"] = one.graceful_restart
+    if one.graceful_restart:
+        restart["restart-time"] = settings.restart_time
+        restart.setdefault("deferral-time", _DEFERRAL)
+        # The end of gobgpd, which it tells with a Cease, is a restart too (RFC 8538).
+        restart.setdefault("notification-enabled", True)
+    table["afi-safis"] = _families(table.get("afi-safis", []), one)
+    return table
+
+
+def _fields(one: model.NeighborConfig) -> Iterator[tuple[str, Any]]:
+    """Path → value; those that are GoBGP's default are nothing."""
+    yield "config.peer-as", one.remote_as
+    yield "config.local-as", one.local_as
+    yield "config.auth-password", one.password
+    yield "config.description", one.description
+    yield "transport.config.passive-mode", one.passive
+    yield "transport.config.remote-port", one.port if one.port != 179 else 0
+    yield "transport.config.local-address", str(one.local_address or "")
+    yield "transport.config.bind-interface", one.bind_interface
+    yield "transport.config.ttl", 0  # as ebgp-multihop: GoBGP 4 has none
+    yield "as-path-options.config.allow-own-as", one.allow_own_as
+    yield "add-paths.config.receive", False  # by family
+
+
+def _families(tables: list[Table], one: model.NeighborConfig) -> list[Table]:
+    """Without mp-graceful-restart GoBGP's capability names no family, and nothing is kept."""
+    wanted = {_NAMES[family] for family in one.families}
+    said = [table for table in tables if _name(table) in wanted]
+    limits = [table.get("prefix-limit") for table in said]
+    differ = any(limit != limits[0] for limit in limits)
+    missing = sorted(wanted - {_name(table) for table in said})
+    added: list[Table] = [{"config": {"afi-safi-name": name}} for name in missing]
+    for table in (*said, *added):
+        _family(table, one, keep_limit=differ)
+    return [*tables, *added]
+
+
+def _family(table: Table, one: model.NeighborConfig, *, keep_limit: bool) -> None:
+    restart = _section(table, "mp-graceful-restart.config")
+    restart["enabled"] = one.graceful_restart
+    _section(table, "add-paths.config")["receive"] = one.add_path
+    if keep_limit:
+        return
+    table.pop("prefix-limit", None)
+    if one.max_prefixes:
+        table["prefix-limit"] = {
+            "config": {
+                "max-prefixes": one.max_prefixes,
+                "shutdown-threshold-pct": one.max_prefixes_warn,
+                "restart-timer": one.max_prefixes_restart,
+            }
+        }
+
+
+def _pruned(value: Any) -> Any:
+    """Without tables and lists that nothing is in."""
+    if isinstance(value, list):
+        return [_pruned(one) for one in value]
+    if not isinstance(value, dict):
+        return value
+    inside = {key: _pruned(one) for key, one in value.items()}
+    return {key: one for key, one in inside.items() if one not in ([], {})}
+
+
+def _name(table: Mapping[str, Any]) -> str:
+    return str(table.get("config", {}).get("afi-safi-name", ""))
+
+
+def _section(table: Table, path: str) -> Table:
+    for key in path.split("."):
+        table = table.setdefault(key, {})
+    return table
+
+
+def _put(table: Table, path: str, value: object) -> None:
+    """Set a key, or take it out where there is nothing to say."""
+    above, _, key = path.rpartition(".")
+    if value:
+        _section(table, above)[key] = value
+    else:
+        _section(table, above).pop(key, None)
