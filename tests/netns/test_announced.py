@@ -1,0 +1,152 @@
+"""The routes that a routing daemon reads: `kernel.announced` on a real kernel, `ip` as witness."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ipaddress
+from collections.abc import AsyncIterator, Iterable
+
+import pytest
+
+from bgp_ipvlan import model
+from bgp_ipvlan.kernel import announced
+from lab import namespace
+from tests.netns import conftest
+
+OURS = ("10.1.1.0/24", "10.1.1.2/32", "2001:db8:1::/64", "2001:db8:1::2/128")
+KEY = "proto 179 metric 17901"
+
+
+def nets(texts: Iterable[str]) -> set[model.Prefix]:
+    """As the adapter wants them."""
+    return {ipaddress.ip_network(text) for text in texts}
+
+
+def there(host: namespace.Host, table: str = "179") -> set[str]:
+    """Blackholes of ours in a table, by `ip`."""
+    found = set()
+    for family, length in ((4, 32), (6, 128)):
+        shown = host.run("ip", f"-{family}", "route", "show", "table", table, check=False).stdout
+        for words in map(str.split, shown.splitlines()):
+            if words[0] == "blackhole" and KEY in " ".join(words):
+                found.add(words[1] if "/" in words[1] else f"{words[1]}/{length}")
+    return found
+
+
+class Watched:
+    """The adapter, and whether it was told of others' hands."""
+
+    def __init__(self, table: int) -> None:
+        self.routes = announced.AnnouncedRoutes(table)
+        self.touched = asyncio.Event()
+
+    async def told(self) -> None:
+        """Wait until it is."""
+        async with asyncio.timeout(5):
+            await self.touched.wait()
+        self.touched.clear()
+
+
+@contextlib.asynccontextmanager
+async def started(table: int = announced.TABLE) -> AsyncIterator[Watched]:
+    """The adapter in this thread's namespace."""
+    one = Watched(table)
+    await one.routes.start(one.touched.set)
+    try:
+        yield one
+    finally:
+        await one.routes.close()
+
+
+@pytest.mark.parametrize("table", [announced.TABLE, model.MAIN])
+def test_exactly_these(host: namespace.Host, table: int) -> None:
+    """Routes come, go and stay as asked for, in both families; only differences are written."""
+
+    async def main() -> None:
+        async with started(table) as one:
+            assert await one.routes.ensure(nets(OURS)) == (4, frozenset())
+            assert there(host, str(table)) == set(OURS)
+            assert await one.routes.ensure(nets(OURS)) == (0, frozenset())
+            assert await one.routes.ensure(nets(OURS[1:])) == (1, frozenset())
+            assert there(host, str(table)) == set(OURS[1:])
+            assert await one.routes.ensure(()) == (3, frozenset())
+            assert there(host, str(table)) == set()
+
+    conftest.inside(host, main)
+
+
+def test_what_an_earlier_run_left(host: namespace.Host) -> None:
+    """It is taken over without being written, and goes when nobody wants it."""
+
+    async def leave() -> None:
+        async with started() as one:
+            await one.routes.ensure(nets(OURS))
+
+    async def again() -> tuple[int, frozenset[model.Prefix]]:
+        async with started() as one:
+            return await one.routes.ensure(nets(OURS[:2]))
+
+    conftest.inside(host, leave)
+    assert there(host) == set(OURS)
+    assert conftest.inside(host, again) == (2, frozenset())
+    assert there(host) == set(OURS[:2])
+
+
+def test_more_than_one_send(host: namespace.Host) -> None:
+    """Thousands are written, read back as they are, and deleted."""
+    many = {ipaddress.ip_network((0x0A000000 + n, 32)) for n in range(3000)}
+
+    async def main() -> None:
+        async with started() as one:
+            assert await one.routes.ensure(many) == (3000, frozenset())
+            assert await one.routes.ensure(many) == (0, frozenset())
+            assert len(there(host)) == 3000
+            assert await one.routes.ensure(()) == (3000, frozenset())
+
+    conftest.inside(host, main)
+
+
+def test_strangers_stay(host: namespace.Host) -> None:
+    """Others' routes in the table stay, also under our very key, which is told."""
+    theirs = (
+        "blackhole 10.2.0.0/24 proto static",
+        "blackhole 10.3.0.0/24 proto 179 metric 5",
+        "10.1.1.0/24 via 192.0.2.2 dev eth1 proto static metric 17901",
+    )
+    for route in theirs:
+        conftest.ip(host, f"route add {route} table 179")
+
+    async def main() -> None:
+        async with started() as one:
+            assert await one.routes.ensure(nets(OURS)) == (3, frozenset(nets(OURS[:1])))
+            await one.routes.ensure(())
+
+    conftest.inside(host, main)
+    shown = host.run("ip", "route", "show", "table", "179").stdout
+    assert {" ".join(line.split()) for line in shown.splitlines()} == set(theirs)
+
+
+def test_others_hands(host: namespace.Host) -> None:
+    """Deleted, changed or flushed by hand it is told, and put right; our own writing is not told."""
+
+    async def main() -> None:
+        async with started() as one:
+            await one.routes.ensure(nets(OURS))
+            conftest.ip(host, f"route del blackhole 10.1.1.0/24 {KEY} table 179")
+            await one.told()
+            assert await one.routes.ensure(nets(OURS)) == (1, frozenset())
+            conftest.ip(host, f"route replace 10.1.1.2/32 dev eth1 {KEY} table 179")
+            await one.told()
+            assert await one.routes.ensure(nets(OURS)) == (1, frozenset())
+            conftest.ip(host, "-6 route flush table 179")
+            await one.told()
+            assert await one.routes.ensure(nets(OURS)) == (2, frozenset())
+            assert there(host) == set(OURS)
+            await one.routes.ensure(())
+            # Heard after all that was there to be heard of ours.
+            conftest.ip(host, f"route add blackhole 10.4.0.0/24 {KEY} table 179")
+            await one.told()
+            assert not one.touched.is_set()
+
+    conftest.inside(host, main)
