@@ -1,7 +1,8 @@
 """The command line. No logic: flags in, a call, its answer shown.
 
-run.py       the daemon itself, and its end     look.py  what is going on
-neighbor.py  neighbours while it runs           care.py  reload, drain, forget, cleanup
+run.py       the daemon itself, and its end     look.py   what is going on
+neighbor.py  neighbours while it runs           care.py   reload, drain, forget, cleanup
+check.py     a configuration file, beforehand
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import typer
 
 import bgp_ipvlan
 from bgp_ipvlan import errors
-from bgp_ipvlan.cli import care, look, neighbor, run
+from bgp_ipvlan.cli import care, check, look, neighbor, run
 
 app = typer.Typer(
     name="bgp-ipvlan",
@@ -25,7 +26,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 _COMMANDS: tuple[Callable[..., None], ...] = (
-    *(run.run, run.stop, care.reload),
+    *(run.run, run.stop, check.check_config, care.reload),
     *(look.status, look.networks, look.routes, look.neighbors),
     *(care.drain, care.undrain, care.forget, care.cleanup),
 )

@@ -9,6 +9,7 @@
     legacy.py     GoBGP's format of 2015          gobgp.py      that of today: what it means here
     schema.py     one table: values, what is refused, what does nothing
     passed.py     what is GoBGP's alone           gobgp_file.py the file that a gobgpd is started with
+    describe.py   what it all came to
     values.py     numbers, addresses, prefixes out of text
 
 Nothing here looks at the machine but to read the file and the passwords; what needs a look
@@ -16,6 +17,8 @@ Nothing here looks at the machine but to read the file and the passwords; what n
 read, in `app`.
 """
 
+from bgp_ipvlan.config.describe import describe
+from bgp_ipvlan.config.describe import text as description
 from bgp_ipvlan.config.flags import CONFIG_FILE, Flags, load
 from bgp_ipvlan.config.gobgp_file import gobgp_document
 from bgp_ipvlan.config.neighbors import Draft, parse, parse_range
@@ -36,6 +39,8 @@ __all__ = [
     "Flags",
     "Settings",
     "check_reachable",
+    "describe",
+    "description",
     "gobgp_document",
     "load",
     "parse",
