@@ -42,7 +42,7 @@ class Installer(Protocol):
         """Those whose memory counts, and that must live."""
 
 
-class _Speaker:
+class Speaker:
     """What is common to those that speak BGP."""
 
     def feed(self, sender: namespace.Host, version: int, routes: int) -> program.Program:
@@ -58,25 +58,25 @@ class _Speaker:
         raise NotImplementedError
 
 
-def ours(host: namespace.Host, *flags: str, links: bool = True) -> agent.Agent:
+def ours(host: namespace.Host, *flags: str, without: str = "") -> agent.Agent:
     """Our daemon, the whole of it, as a user would run it; of the checkout that is measured.
 
     Args:
         host: where.
         flags: of `bgp-ipvlan run`.
-        links: whether it shall make ipvlan links; without, see `bench.withoutlinks`.
+        without: what it shall not have: `links`, `bursts`; see `bench.withoutlinks`, ….
     """
     return agent.Agent(
         host,
         *("--host-interface", INTERFACE, "--as", str(contenders.AS), *flags),
         wrapper=(
             *("env", f"PYTHONPATH={program.PATH}"),
-            *(() if links else (sys.executable, "-m", "bench.withoutlinks")),
+            *((sys.executable, "-m", f"bench.without{without}") if without else ()),
         ),
     )
 
 
-class Ours(_Speaker):
+class Ours(Speaker):
     """`bgp-ipvlan run`."""
 
     def __init__(self, host: namespace.Host) -> None:
@@ -97,7 +97,7 @@ class Ours(_Speaker):
         return (self._agent.process,)
 
 
-class Bird(_Speaker):
+class Bird(Speaker):
     """BIRD with `protocol kernel`."""
 
     def __init__(self, host: namespace.Host) -> None:
@@ -117,7 +117,7 @@ class Bird(_Speaker):
         return (self._daemon.process,)
 
 
-class Frr(_Speaker):
+class Frr(Speaker):
     """FRR: bgpd and zebra."""
 
     def __init__(self, host: namespace.Host) -> None:

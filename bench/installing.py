@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import signal
+from collections.abc import Callable
 
 from bench import fib, installers, transfer
 from lab import namespace
@@ -26,11 +27,13 @@ class Installed:
     """No route of it is in the FIB."""
 
 
-def run(name: str, *, version: int, routes: int) -> Installed:
+def run(
+    make: Callable[[namespace.Host], installers.Installer], *, version: int, routes: int
+) -> Installed:
     """Do it, from nothing to nothing.
 
     Args:
-        name: of the contender.
+        make: the contender.
         version: of IP.
         routes: how many.
 
@@ -39,7 +42,7 @@ def run(name: str, *, version: int, routes: int) -> Installed:
     """
     with namespace.Lab() as lab:
         sender, receiver = wired(lab)
-        installer = installers.ALL[name](receiver)
+        installer = make(receiver)
         installer.start()
         try:
             return _measured(installer, sender, receiver, version=version, routes=routes)

@@ -1,6 +1,6 @@
 """The cases, one file each."""
 
-from bench.cases import adopt, idle, intake, join, latency, memory, parse, routes, sessions
+from bench.cases import adopt, gobgp, idle, intake, join, latency, memory, parse, routes, sessions
 
 ALL = {
     case.name: case
@@ -15,6 +15,7 @@ ALL = {
         routes.MILLION,
         join.CASE,
         adopt.CASE,
+        gobgp.CASE,
         idle.CASE,
     )
 }

@@ -18,7 +18,7 @@ def once(contender: str, *, seconds: float = SECONDS) -> measure.Samples:  # noq
     with namespace.Lab() as lab:
         other, host = installing.wired(lab)
         daemon = installers.ours(
-            host, "--neighbor", f"{transfer.SENDER},hold={_HOLD_TIME}", links=False
+            host, "--neighbor", f"{transfer.SENDER},hold={_HOLD_TIME}", without="links"
         )
         daemon.start()
         agent.Plugin(host).create_network(_SUBNET, host_access="off")

@@ -28,7 +28,9 @@ def ours(site: latency.Site) -> list[float]:
     b.start()
     watch = program.Program(site.b, "kernelroute", "watch", latency.SAMPLES)
     watch.wait("started")
-    a = installers.ours(site.a, "--neighbor", neighbor.format(latency.B, HOLD_TIME), links=False)
+    a = installers.ours(
+        site.a, "--neighbor", neighbor.format(latency.B, HOLD_TIME), without="links"
+    )
     a.start()
     a.established()
     plugin = agent.Plugin(site.a)

@@ -14,13 +14,13 @@ GOALS = {"BIRD": 2.5, "FRR": 3.0, installers.RAW: 0.85}
 
 def once(contender: str, *, version: int) -> measure.Samples:
     """One table, and the loss of it."""
-    done = installing.run(contender, version=version, routes=ROUTES)
+    done = installing.run(installers.ALL[contender], version=version, routes=ROUTES)
     return {"time": [done.last - done.first], "gone": [1000 * (done.gone - done.closed)]}
 
 
 def once_many(contender: str) -> measure.Samples:
     """One large table."""
-    done = installing.run(contender, version=4, routes=MANY)
+    done = installing.run(installers.ALL[contender], version=4, routes=MANY)
     return {"time": [done.last - done.first], "memory": [done.memory / 1e6]}
 
 

@@ -46,7 +46,7 @@ class GoBgp:
         )
         # It answers before it has read its file, and then refuses to originate.
         namespace.wait_until(
-            lambda: len(self.ctl("neighbor") or ()) == len(self.speaker.neighbors),
+            lambda: len(self.ctl("neighbor") or ()) >= len(self.speaker.neighbors),
             "gobgpd to read its configuration",
         )
         self._announce(self.speaker.originated)

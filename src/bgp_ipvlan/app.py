@@ -172,12 +172,35 @@ def _engine(
     match settings.engine:
         case model.EngineKind.EMBEDDED:
             return embedded.EmbeddedEngine(_speaker(settings), core, room=routes.room)
+        case model.EngineKind.GOBGP:
+            return _gobgp(settings, core, routes)
         case model.EngineKind.KERNEL:
             return _routing_daemon(settings, core)
         case _:
             raise errors.ConfigError(
                 "engine-unsupported", f"--engine {settings.engine}: this version has embedded only"
             )
+
+
+def _gobgp(
+    settings: config.Settings, core: reconcile.Reconciler, routes: kernel.routes.KernelRoutes
+) -> ports.Engine:
+    try:
+        from bgp_ipvlan.engines import gobgp
+    except ImportError as error:
+        raise errors.ConfigError(
+            "no-grpc",
+            f"--engine gobgp needs gRPC for Python ({error}): pip install 'bgp-ipvlan[gobgp]'",
+        ) from None
+    return gobgp.GobgpEngine(
+        _speaker(settings),
+        core,
+        api=None if settings.gobgp_spawn else settings.gobgp_api,
+        command=settings.gobgp_command,
+        document=config.gobgp_document(settings) if settings.gobgp_spawn else "",
+        folder=settings.control_socket.parent,
+        room=routes.room,
+    )
 
 
 def _routing_daemon(settings: config.Settings, core: reconcile.Reconciler) -> ports.Engine:

@@ -41,7 +41,7 @@ def test_way_of_single_routes(
 @pytest.mark.parametrize("name", installers.ALL)
 def test_installing(name: str, version: int) -> None:
     """All routes come into the FIB and all go with the session, as the kernel itself counts them."""
-    done = installing.run(name, version=version, routes=1000)
+    done = installing.run(installers.ALL[name], version=version, routes=1000)
     assert done.first < done.last < done.closed < done.gone
     assert done.memory > 0
 

@@ -1,0 +1,337 @@
+"""A gobgpd as `ports.Engine`: one that runs already, or one of our own.
+
+    api         what can be asked of gobgpd, in its messages    process     a gobgpd of our own
+    feed        what it tells: tables and changes               learned     what of it is used
+    originated  what we announce                                roster      its neighbours
+
+All of it is kept true by tasks that live as long as a connection to gobgpd. When that is lost,
+nothing is forgotten: what was learned stays for a bounded time, and with the next connection
+all is compared with what gobgpd then has.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import pathlib
+from collections.abc import Callable, Collection, Coroutine, Iterable
+
+from bgp_ipvlan import errors, model, ports
+from bgp_ipvlan.engines.gobgp import api as api_
+from bgp_ipvlan.engines.gobgp import feed, learned, originated, roster
+from bgp_ipvlan.engines.gobgp import process as process_
+
+log = logging.getLogger("bgp_ipvlan")
+
+FOLDER = pathlib.Path("/run/bgp-ipvlan")
+_RETRY = 0.5
+_LONGEST = 5.0
+"""Seconds between two tries to reach gobgpd."""
+_FIRST = 10.0
+"""Seconds that a start waits for it; then it goes on without."""
+_TOLD = 5.0
+"""Seconds that a shutdown waits for gobgpd to take all back."""
+_HINTS = 0.2
+"""Seconds for which hints are gathered."""
+_LOOK = 10.0
+"""Seconds after which our prefixes are looked up again: others may announce them as well."""
+
+
+class GobgpEngine:
+    """See the module.
+
+    Args:
+        config: this speaker and its neighbours.
+        events: whom to tell.
+        api: where a running gobgpd is asked (`HOST:PORT`, `unix:PATH`); None starts one.
+        command: the program to start.
+        document: its configuration (TOML).
+        folder: for its socket and configuration.
+        room: while it is not set nothing more is taken from gobgpd.
+    """
+
+    def __init__(
+        self,
+        config: model.SpeakerConfig,
+        events: ports.EngineEvents,
+        *,
+        api: str | None,
+        command: str = "gobgpd",
+        document: str = "",
+        folder: pathlib.Path = FOLDER,
+        room: ports.Room | None = None,
+    ) -> None:
+        if room is None:
+            always = asyncio.Event()
+            always.set()
+            room = always
+        self._config = config
+        self._events = events
+        self._process = process_.Process(command, document, folder) if api is None else None
+        self._api = api_.Api(
+            self._process.api if self._process else str(api), restart_time=config.restart_time
+        )
+        self._learned = learned.Learned(config, events)
+        self._originated = originated.Originated(self._api, self._learned.contend)
+        self._roster = roster.Roster(self._api, config, events, spawned=api is None)
+        self._roster.on_complete = self._complete
+        self._feed = feed.Feed(
+            self._api,
+            self._learned,
+            room=room,
+            on_peer=self._roster.changed,
+            on_local=self._originated.found,
+            on_hint=self._hint,
+        )
+        self._task: asyncio.Task[None] | None = None
+        self._met = asyncio.Event()
+        self._synced = False
+        self._deadline: asyncio.TimerHandle | None = None
+        self._hints: set[tuple[model.Family, model.Nlri] | None] = set()
+        self._hinted: asyncio.TimerHandle | None = None
+        self._later: set[asyncio.Task[None]] = set()
+
+    # --- ports.Engine: life ------------------------------------------------------------------
+
+    async def start(self, *, restarted: bool, forwarding_preserved: bool) -> None:
+        """Reach gobgpd, having started it where it is ours; see `ports.Engine`.
+
+        The Forwarding State bit is gobgpd's own matter.
+        """
+        del forwarding_preserved
+        self._follow(self._config.neighbors, self._config.dynamic)
+        if self._process is not None:
+            await self._process.start(restarted=restarted)
+        self._task = asyncio.create_task(self._live(), name="gobgp")
+        try:
+            async with asyncio.timeout(_FIRST):
+                await self._met.wait()
+        except TimeoutError:
+            log.warning("gobgpd not reached yet, going on without reason=gobgp-unreachable")
+
+    async def stop(self, *, withdraw: bool, message: str = "") -> None:
+        """Leave; see `ports.Engine`. A gobgpd of our own ends, another stays as it is."""
+        if withdraw:
+            await self.shutdown(message=message)
+        tasks = [task for task in (self._task, *self._later) if task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        if self._deadline is not None:
+            self._deadline.cancel()
+        await self._api.close()
+        if self._process is not None:
+            await self._process.stop()
+
+    async def _live(self) -> None:
+        """One connection after the other."""
+        wait, said = _RETRY, ""
+        while True:
+            try:
+                speaker = await self._api.connect()
+                self._check(speaker)
+                wait, said = _RETRY, ""
+                log.info("gobgpd reached as=%d router_id=%s", speaker.local_as, speaker.router_id)
+                await self._connected()
+            except errors.EngineError as error:
+                if self._met.is_set() or error.reason != said:
+                    log.warning("gobgpd lost reason=%s error=%s", error.reason, error)
+                said = error.reason
+            self._lost()
+            await asyncio.sleep(wait)
+            wait = min(2 * wait, _LONGEST)
+
+    def _check(self, speaker: api_.Speaker) -> None:
+        if not speaker.local_as:
+            raise errors.EngineError(
+                "gobgp-unconfigured",
+                "gobgpd has no AS number yet: give it a configuration file, or "
+                "`gobgp global as NUMBER router-id ADDRESS`",
+            )
+        if self._config.local_as and speaker.local_as != self._config.local_as:
+            raise errors.EngineError(
+                "gobgp-as",
+                f"gobgpd's AS number is {speaker.local_as}, ours {self._config.local_as}: "
+                f"make them one",
+            )
+
+    async def _connected(self) -> None:
+        """All that is done while gobgpd is there; ends with the connection."""
+        self._set_deadline()
+        self._met.set()
+        try:
+            async with asyncio.TaskGroup() as group:
+                for work in (self._roster.run(), self._feed.run(), self._originate()):
+                    group.create_task(work)
+        except* errors.EngineError as several:
+            raise several.exceptions[0] from None
+
+    async def _originate(self) -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._originated.run())
+            while True:
+                await asyncio.sleep(_LOOK)
+                self._originated.mark_all()
+
+    def _lost(self) -> None:
+        """Lose gobgpd: what was learned stays for a while."""
+        self._roster.gone()
+        self._learned.all_stale()
+        self._set_deadline()
+
+    def _set_deadline(self) -> None:
+        """From the loss of gobgpd, or its return, it has so long to know all again."""
+        if self._deadline is not None:
+            self._deadline.cancel()
+        loop = asyncio.get_running_loop()
+        self._deadline = loop.call_later(self._config.sync_deadline, self._complete)
+
+    def _complete(self) -> None:
+        """All is known that there is to know, or it took too long."""
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+        if self._learned.stale:
+            self._soon(self._learned.flush())
+        if not self._synced:
+            self._synced = True
+            log.info("tables complete")
+            self._events.synced()
+
+    def _soon(self, work: Coroutine[None, None, None]) -> None:
+        """Something that a caller does not wait for."""
+        task = asyncio.create_task(self._quietly(work))
+        self._later.add(task)
+        task.add_done_callback(self._later.discard)
+
+    @staticmethod
+    async def _quietly(work: Coroutine[None, None, None]) -> None:
+        try:
+            await work
+        except errors.EngineError as error:
+            log.warning("gobgpd refused reason=%s error=%s", error.reason, error)
+
+    # --- ports.Engine: what we announce ----------------------------------------------------
+
+    def announce(self, announcements: Iterable[model.Announcement]) -> None:
+        """Announce by gobgpd; see `ports.Engine`. Towards all neighbours with one next hop."""
+        self._originated.announce(announcements)
+
+    def withdraw(self, prefixes: Iterable[model.Prefix]) -> None:
+        """Withdraw from gobgpd."""
+        self._originated.withdraw(prefixes)
+
+    async def delivered(
+        self, prefixes: Collection[model.Prefix], *, timeout: float
+    ) -> model.Delivery:
+        """Wait until gobgpd has them; what it has it sends at once; see `ports.Engine`."""
+        keys = [(model.Family.of(prefix), model.nlri(prefix)) for prefix in prefixes]
+        try:
+            async with asyncio.timeout(timeout):
+                await self._originated.told(keys)
+        except TimeoutError:
+            pass
+        established = self._roster.established()
+        late = established if self._originated.pending(keys) else ()
+        return model.Delivery(len(established), tuple(late))
+
+    # --- ports.Engine: what was learned ----------------------------------------------------
+
+    def best(self, family: model.Family, prefix: model.Nlri) -> tuple[model.Path, ...]:
+        """Paths in use."""
+        return self._learned.best[family].get(prefix, ())
+
+    def prefixes(self, family: model.Family) -> Iterable[model.Nlri]:
+        """All prefixes with a path."""
+        return self._learned.best[family]
+
+    def refusals(self, family: model.Family) -> Iterable[model.Refusal]:
+        """Paths that import rules keep out; what gobgpd's own policies do is not told."""
+        return self._learned.refusals(family)
+
+    def surroundings_changed(
+        self,
+        addresses: Collection[model.Address],
+        usable: Callable[[model.Path], bool],
+    ) -> None:
+        """Choose again among equal paths; the sessions are gobgpd's."""
+        del addresses
+        self._learned.next_hops_changed(usable)
+
+    def _hint(self, keys: list[tuple[model.Family, model.Nlri]] | None) -> None:
+        """Perhaps somebody else announces a prefix of ours now; many hints are one look."""
+        self._hints.update([None] if keys is None else keys)
+        if self._hinted is None:
+            self._hinted = asyncio.get_running_loop().call_later(_HINTS, self._look)
+
+    def _look(self) -> None:
+        hints, self._hints, self._hinted = self._hints, set(), None
+        if None in hints:
+            self._originated.mark_all()
+        else:
+            self._originated.look(key for key in hints if key)
+
+    # --- ports.Engine: neighbours ---------------------------------------------------------------
+
+    def neighbors(self) -> tuple[model.NeighborStatus, ...]:
+        """All neighbours, as looked up moments ago."""
+        return self._roster.statuses()
+
+    def configure(
+        self,
+        neighbors: Iterable[model.NeighborConfig],
+        dynamic: Iterable[model.DynamicNeighbors],
+    ) -> None:
+        """Have exactly these besides gobgpd's own; see `ports.Engine`."""
+        neighbors, dynamic = tuple(neighbors), tuple(dynamic)
+        for one in (*neighbors, *(found.template for found in dynamic)):
+            self._api.check_neighbor(one)
+        self._follow(neighbors, dynamic)
+
+    def _follow(
+        self,
+        neighbors: Collection[model.NeighborConfig],
+        dynamic: Collection[model.DynamicNeighbors],
+    ) -> None:
+        self._roster.configure(neighbors, dynamic)
+        self._learned.use({one.address: one.import_rules for one in neighbors})
+
+    def reset(self, neighbor: model.Address, *, soft: bool, message: str = "") -> None:
+        """Have gobgpd reset a session; see `ports.Engine`."""
+        found = {one.address: one for one in self._roster.statuses()}.get(neighbor)
+        if found is None:
+            raise errors.EngineError(
+                "unknown-neighbor", f"there is no neighbor {neighbor}: see bgp-ipvlan neighbors"
+            )
+        if soft and found.state is not model.SessionState.ESTABLISHED:
+            raise errors.EngineError(
+                "not-established", f"neighbor {neighbor} has no session to ask for routes"
+            )
+        self._soon(self._api.reset_neighbor(neighbor, soft=soft, message=message))
+
+    def graceful_shutdown(self, *, on: bool) -> None:
+        """Mark what goes out, or no longer."""
+        if self._originated.graceful_shutdown is not on:
+            self._originated.graceful_shutdown = on
+            self._originated.mark_all()
+
+    async def shutdown(self, *, message: str = "") -> None:
+        """Withdraw, end the sessions that are ours, stay so; see `ports.Engine`."""
+        self._originated.silent = True
+        self._originated.mark_all()
+        self._roster.shut(message)
+        if self._task is None:
+            return
+        try:
+            async with asyncio.timeout(_TOLD):
+                await self._originated.told()
+                await self._roster.aligned()
+        except TimeoutError:
+            log.warning("gobgpd has not taken back all reason=gobgp-unreachable")
+
+    def resume(self) -> None:
+        """Talk again."""
+        self._originated.silent = False
+        self._originated.graceful_shutdown = False
+        self._originated.mark_all()
+        self._roster.resume()

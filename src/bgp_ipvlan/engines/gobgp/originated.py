@@ -1,0 +1,178 @@
+"""What we announce, as local paths in gobgpd: brought in line, and looked after.
+
+Adding a prefix replaces the local path that another client of gobgpd put there (kernel sheet,
+section 3), so each is looked up first. What does not carry our mark stays, and ours waits
+(`foreign-path`). What is there as wanted is not said again: after a restart of ours, or a cut
+connection, neighbours notice nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import logging
+from collections.abc import Callable, Collection, Iterable
+
+from bgp_ipvlan import errors, model, ownership
+from bgp_ipvlan.engines.gobgp import api as api_
+
+log = logging.getLogger("bgp_ipvlan")
+
+_AT_ONCE = 100
+"""Prefixes looked up in one call."""
+
+Key = tuple[model.Family, model.Nlri]
+
+
+class Originated:
+    """See the module.
+
+    Args:
+        api: gobgpd.
+        learned: told of a prefix of ours and the neighbours' paths to it, which gobgpd holds
+            second to our own.
+    """
+
+    def __init__(
+        self,
+        api: api_.Api,
+        learned: Callable[[model.Family, model.Nlri, tuple[model.Path, ...]], None],
+    ) -> None:
+        self._api = api
+        self._learned = learned
+        self._wanted: dict[Key, model.Announcement] = {}
+        self._dirty: set[Key] = set()
+        self._news = asyncio.Event()
+        self._progress = asyncio.Event()
+        self.foreign: set[Key] = set()
+        """Prefixes that another client of gobgpd announces: ours wait."""
+        self.graceful_shutdown = False
+        self.silent = False
+        """Nothing is announced, whatever is wanted."""
+        self.prepends = True
+        """Whether AS_PATH may have our own AS: not where an iBGP neighbour would take it for a loop."""
+
+    # --- what is wanted --------------------------------------------------------------------
+
+    def announce(self, announcements: Iterable[model.Announcement]) -> None:
+        """Announce, or replace the attributes of, some prefixes."""
+        for one in announcements:
+            key = model.Family.of(one.prefix), model.nlri(one.prefix)
+            self._wanted[key] = one
+            self._mark([key])
+
+    def withdraw(self, prefixes: Iterable[model.Prefix]) -> None:
+        """Take announcements back."""
+        for prefix in prefixes:
+            key = model.Family.of(prefix), model.nlri(prefix)
+            if self._wanted.pop(key, None) is not None:
+                self._mark([key])
+
+    def mark_all(self) -> None:
+        """Look at everything again."""
+        self._mark(self._wanted)
+
+    def _mark(self, keys: Iterable[Key]) -> None:
+        self._dirty.update(keys)
+        self._news.set()
+
+    def look(self, keys: Iterable[Key]) -> None:
+        """Look at some prefixes again, as far as they are ours."""
+        self._mark([key for key in keys if key in self._wanted])
+
+    def pending(self, keys: Collection[Key]) -> bool:
+        """Whether gobgpd has not been told of one of them yet."""
+        return not self._dirty.isdisjoint(keys)
+
+    async def told(self, keys: Collection[Key] | None = None) -> None:
+        """Return when gobgpd has been told of some prefixes, or of all (None)."""
+        while self._dirty if keys is None else self.pending(keys):
+            self._progress.clear()
+            await self._progress.wait()
+
+    # --- telling gobgpd -------------------------------------------------------------------
+
+    def found(self, keys: Iterable[Key]) -> None:
+        """There are local paths: perhaps ours, of an earlier life, and not wanted any more."""
+        self._mark(keys)
+
+    async def run(self) -> None:
+        """Tell gobgpd whatever is new, until it is gone.
+
+        Raises:
+            errors.EngineError: `gobgp-unreachable`.
+        """
+        self.mark_all()
+        while True:
+            await self._news.wait()
+            self._news.clear()
+            while self._dirty:
+                await self._tell(sorted(self._dirty)[:_AT_ONCE])
+                self._progress.set()
+
+    async def _tell(self, keys: list[Key]) -> None:
+        for family in model.Family:
+            same = [key for key in keys if key[0] is family]
+            known = await self._api.lookup(family, [key[1] for key in same]) if same else {}
+            for key in same:
+                before = self._wanted.get(key)
+                await self._align(key, known.get(key[1], []))
+                # Changed while gobgpd was told? Then it is still dirty.
+                if self._wanted.get(key) is before:
+                    self._dirty.discard(key)
+
+    async def _align(self, key: Key, known: list[api_.Known]) -> None:
+        """Bring one prefix in line."""
+        local = [one for one in known if one.neighbor is None]
+        wanted = None if self.silent else self._wanted.get(key)
+        if any(not ownership.marked(one.path) for one in local):
+            self._is_foreign(key)
+            return
+        self.foreign.discard(key)
+        others = tuple(one.path for one in known if one.neighbor is not None)
+        self._learned(*key, others if wanted is not None else ())
+        try:
+            if wanted is None:
+                if local:
+                    await self._api.delete(*key)
+                return
+            asked = self._asked(wanted)
+            if not any(self._same(asked, one.path) for one in local):
+                await self._api.add(asked)
+        except errors.EngineError as error:
+            if error.reason == "gobgp-unreachable":
+                raise
+            log.error("not announced prefix=%s reason=%s error=%s", _text(key), error.reason, error)
+
+    def _asked(self, wanted: model.Announcement) -> model.Announcement:
+        communities = wanted.communities
+        if self.graceful_shutdown:
+            communities += (model.GRACEFUL_SHUTDOWN,)
+        prepend = wanted.prepend if self.prepends else 0
+        return dataclasses.replace(wanted, communities=communities, prepend=prepend)
+
+    def _is_foreign(self, key: Key) -> None:
+        wanted = key in self._wanted and not self.silent
+        if wanted and key not in self.foreign:
+            self.foreign.add(key)
+            log.warning(
+                "not announced prefix=%s reason=foreign-path (another client of gobgpd "
+                "announces it: see `gobgp global rib`)",
+                _text(key),
+            )
+
+    @staticmethod
+    def _same(wanted: model.Announcement, path: model.Path) -> bool:
+        """Whether gobgpd has it as wanted."""
+        return (
+            path.next_hop == (wanted.fixed_next_hop or wanted.next_hop)
+            and sorted(path.communities) == sorted(wanted.communities)
+            and sorted(path.large_communities) == sorted(wanted.large_communities)
+            and path.med == wanted.med
+            and path.local_pref == (100 if wanted.local_pref is None else wanted.local_pref)
+            and path.as_path_length == wanted.prepend
+        )
+
+
+def _text(key: Key) -> str:
+    return str(model.prefix(*key))

@@ -1,0 +1,128 @@
+"""A gobgpd of our own: started, looked after, ended with us.
+
+Its API is a unix socket that root alone may use; by itself it would listen on all addresses
+(kernel sheet, section 3). It is ended by SIGKILL: a SIGTERM makes it send a Cease, after which
+neighbours forget our routes, while a mere loss of the connection lets them keep what graceful
+restart was agreed for. Should we be killed, the kernel kills it (PR_SET_PDEATHSIG), so that the
+next one finds port 179 free.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import pathlib
+import shlex
+import shutil
+
+from bgp_ipvlan import errors
+
+log = logging.getLogger("bgp_ipvlan")
+
+_LONGEST = 30.0
+"""Seconds between two starts, at most."""
+_ENOUGH = 60.0
+"""Seconds after which one that ran is not one that fails at once."""
+
+
+class Process:
+    """See the module.
+
+    Args:
+        command: the program, and arguments of its own.
+        document: its configuration, TOML; it may hold passwords.
+        folder: for configuration and socket; of root's own.
+    """
+
+    def __init__(self, command: str, document: str, folder: pathlib.Path) -> None:
+        self._command = shlex.split(command)
+        self._document = document
+        self._file = folder / "gobgpd.toml"
+        self._socket = folder / "gobgpd.sock"
+        self._task: asyncio.Task[None] | None = None
+        self._child: asyncio.subprocess.Process | None = None
+
+    @property
+    def api(self) -> str:
+        """Where it is asked."""
+        return f"unix:{self._socket}"
+
+    async def start(self, *, restarted: bool) -> None:
+        """Start it, and again whenever it ends.
+
+        Args:
+            restarted: neighbours may have kept routes of ours: the Restart State bit (`-r`).
+
+        Raises:
+            errors.EngineError: `gobgp-missing`.
+        """
+        if not self._command or shutil.which(self._command[0]) is None:
+            raise errors.EngineError(
+                "gobgp-missing",
+                f"--gobgp-spawn: there is no program {' '.join(self._command)!r}: "
+                f"apt-get install gobgpd, or give one with --gobgp-command",
+            )
+        self._write()
+        await self._spawn(restarted=restarted)
+        self._task = asyncio.create_task(self._look_after(), name="gobgpd")
+
+    async def stop(self) -> None:
+        """End it, without a word to the neighbours."""
+        task, self._task = self._task, None
+        if task is not None:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+        if self._child is not None:
+            with contextlib.suppress(ProcessLookupError):
+                self._child.kill()
+            await self._child.wait()
+        for path in (self._socket, self._file):
+            path.unlink(missing_ok=True)
+
+    def _write(self) -> None:
+        self._file.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+        fresh = self._file.with_suffix(".new")
+        with open(fresh, "w", opener=lambda path, flags: os.open(path, flags, 0o600)) as file:
+            file.write(self._document)
+        fresh.chmod(0o600)
+        fresh.replace(self._file)
+
+    async def _spawn(self, *, restarted: bool) -> None:
+        self._socket.unlink(missing_ok=True)
+        arguments = ["-f", str(self._file), "--api-hosts", f"unix://{self._socket}"]
+        arguments += ["--pprof-disable", "--log-plain", "--log-level", "warn"]
+        arguments += ["--graceful-restart"] if restarted else []
+        self._child = await asyncio.create_subprocess_exec(
+            *("setpriv", "--pdeathsig", "KILL", "--", *self._command, *arguments),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+            umask=0o177,
+        )
+        log.info("gobgpd started pid=%d", self._child.pid)
+
+    async def _look_after(self) -> None:
+        """Pass its log on; start it again when it ends."""
+        loop = asyncio.get_running_loop()
+        wait = 0.5
+        while self._child is not None:
+            started = loop.time()
+            await self._read(self._child)
+            status = await self._child.wait()
+            wait = 0.5 if loop.time() - started > _ENOUGH else min(2 * wait, _LONGEST)
+            log.error("gobgpd ended status=%d again_in=%g reason=gobgp-ended", status, wait)
+            await asyncio.sleep(wait)
+            await self._spawn(restarted=True)
+
+    async def _read(self, child: asyncio.subprocess.Process) -> None:
+        assert child.stdout is not None
+        while True:
+            try:
+                line = await child.stdout.readline()
+            except ValueError:
+                continue  # longer than any line that says something
+            if not line:
+                return
+            log.warning("gobgpd: %s", line.decode(errors="replace").rstrip())

@@ -1,0 +1,284 @@
+"""gobgpd's neighbours: brought in line with the configuration, watched, and waited for.
+
+In a gobgpd that we started all are ours. In one that ran already those it has stay as they are;
+what we add we mark in its description, so that an earlier life's are known for ours.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import ipaddress
+import logging
+import time
+from collections.abc import Awaitable, Callable, Iterable
+
+from bgp_ipvlan import errors, model, ports
+from bgp_ipvlan.engines.gobgp import api as api_
+
+log = logging.getLogger("bgp_ipvlan")
+
+MARK = "bgp-ipvlan"
+"""The beginning of the description of a neighbour that we added to somebody's gobgpd."""
+_EAGER = 0.2
+_LAZY = 5.0
+"""Seconds between two looks: while something is awaited, and else."""
+_QUIET = 3.0
+"""As the embedded engine has it."""
+
+
+class Roster:
+    """See the module.
+
+    Args:
+        api: gobgpd.
+        config: this speaker.
+        events: whom to tell of sessions.
+        spawned: whether this gobgpd is ours.
+    """
+
+    def __init__(
+        self,
+        api: api_.Api,
+        config: model.SpeakerConfig,
+        events: ports.EngineEvents,
+        *,
+        spawned: bool,
+    ) -> None:
+        self._api = api
+        self._config = config
+        self._events = events
+        self._spawned = spawned
+        self._wanted: dict[model.Address, model.NeighborConfig] = {}
+        self._ranges: dict[model.Prefix, model.DynamicNeighbors] = {}
+        self._there: dict[model.Address | model.Prefix, object] = {}
+        """What we asked gobgpd to have, as it was then."""
+        self._look = asyncio.Event()
+        self._statuses: dict[model.Address, model.NeighborStatus] = {}
+        self.on_complete: Callable[[], None] = lambda: None
+        """Called, time and again, while every neighbour is up and has said all."""
+        self._message = ""
+        self._is_shut = False
+        self._shut: set[model.Address] = set()
+        self._received: dict[model.Address, tuple[int, float]] = {}
+        """How much each had sent when that last changed, and when that was."""
+        self._passes = 0
+        self._passed = asyncio.Event()
+
+    def statuses(self) -> tuple[model.NeighborStatus, ...]:
+        """The neighbours as last seen; those that gobgpd does not have yet are idle."""
+        missing = (
+            model.NeighborStatus(
+                address=one.address,
+                remote_as=one.remote_as,
+                state=model.SessionState.IDLE,
+                since=0.0,
+                password=bool(one.password),
+                description=one.description,
+            )
+            for one in self._wanted.values()
+            if one.address not in self._statuses
+        )
+        return (*self._statuses.values(), *missing)
+
+    def established(self) -> tuple[model.Address, ...]:
+        """Whose sessions are up."""
+        up = model.SessionState.ESTABLISHED
+        return tuple(a for a, one in self._statuses.items() if one.state is up)
+
+    def configured(self, address: model.Address) -> model.NeighborConfig | None:
+        """How a neighbour of ours is configured."""
+        return self._wanted.get(address)
+
+    def configure(
+        self,
+        neighbors: Iterable[model.NeighborConfig],
+        dynamic: Iterable[model.DynamicNeighbors],
+    ) -> None:
+        """Have these from now on; `run` sees to it."""
+        self._wanted = {one.address: one for one in neighbors}
+        self._ranges = {one.prefix: one for one in dynamic}
+        self._look.set()
+
+    def shut(self, message: str) -> None:
+        """End the sessions that are ours, and let them rest, until `resume`."""
+        self._message, self._is_shut = message, True
+        self._look.set()
+
+    def resume(self) -> None:
+        """Let them come again."""
+        self._is_shut = False
+        self._look.set()
+
+    async def aligned(self) -> None:
+        """Return when gobgpd has been told all that was asked before."""
+        # The pass that runs may have begun too early.
+        wanted = self._passes + 2
+        while self._passes < wanted:
+            self._look.set()
+            self._passed.clear()
+            await self._passed.wait()
+
+    # --- while gobgpd is there -----------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Bring neighbours in line, and look at them now and then, until gobgpd is gone.
+
+        Raises:
+            errors.EngineError: `gobgp-unreachable`.
+        """
+        self._there, self._shut, self._received = {}, set(), {}
+        while True:
+            self._look.clear()
+            found = await self._api.neighbors()
+            if await self._align({one.address: one for one in found}):
+                found = await self._api.neighbors()
+            complete = self._see(found)
+            self._passes += 1
+            self._passed.set()
+            if complete:
+                self.on_complete()
+            try:
+                async with asyncio.timeout(_LAZY if complete else _EAGER):
+                    await self._look.wait()
+            except TimeoutError:
+                continue
+
+    def look(self) -> None:
+        """Something happened to a neighbour."""
+        self._look.set()
+
+    def changed(self, event: api_.Peer) -> None:
+        """A session came up or went down; told at once, the rest is looked up."""
+        old = self._statuses.get(event.address) if event.address is not None else None
+        if old is not None and event.kind is api_.PeerKind.STATE and old.state is not event.state:
+            now = dataclasses.replace(
+                old,
+                state=event.state,
+                since=time.time(),
+                end_of_rib=False,
+                last_error=event.detail,
+            )
+            self._put(now)
+        self._look.set()
+
+    def gone(self) -> None:
+        """Lose gobgpd, and with it all sessions."""
+        for one in self._statuses.values():
+            self._put(
+                dataclasses.replace(one, state=model.SessionState.IDLE, last_error="gobgpd is gone")
+            )
+
+    async def _align(self, found: dict[model.Address, model.NeighborStatus]) -> bool:
+        """Add, change and remove neighbours; whether anything was."""
+        wanted = self._wanted.keys() | self._ranges.keys()
+        before = dict(self._there)
+        for address, one in self._wanted.items():
+            if self._there.get(address) != one:
+                await self._put_neighbor(one, found.get(address))
+        for prefix, one_ in self._ranges.items():
+            if self._there.get(prefix) != one_:
+                await self._put_range(one_)
+        gone = [key for key in self._there if key not in wanted]
+        gone += [a for a, one in found.items() if a not in wanted and self._is_ours(one)]
+        for key in dict.fromkeys(gone):
+            await self._remove(key)
+        await self._rest(found)
+        return before != self._there or bool(gone)
+
+    async def _rest(self, found: dict[model.Address, model.NeighborStatus]) -> None:
+        """Shut what is to be shut, and wake what is not."""
+        there = self._there.keys() | found.keys()
+        ours = {a for a in self._wanted if a in there and self._mine(a, found)}
+        for address in ours - self._shut if self._is_shut else ():
+            if await self._try(self._api.disable_neighbor(address, self._message)):
+                self._shut.add(address)
+        for address in () if self._is_shut else self._shut & ours:
+            await self._try(self._api.enable_neighbor(address))
+        if not self._is_shut:
+            self._shut.clear()
+
+    def _mine(
+        self, address: model.Address, found: dict[model.Address, model.NeighborStatus]
+    ) -> bool:
+        return address not in found or self._is_ours(found[address])
+
+    def _is_ours(self, one: model.NeighborStatus) -> bool:
+        return not one.dynamic and (self._spawned or one.description.startswith(MARK))
+
+    async def _put_neighbor(
+        self, one: model.NeighborConfig, found: model.NeighborStatus | None
+    ) -> None:
+        if found is None:
+            done = await self._try(self._api.add_neighbor(self._marked(one)))
+        elif not self._is_ours(found):
+            log.info(
+                "neighbor left as gobgpd has it neighbor=%s reason=gobgp-neighbor", one.address
+            )
+            done = True
+        elif self._spawned and one in self._config.neighbors and not self._there:
+            done = True  # as in the file that it was started with
+        else:
+            done = await self._try(self._api.update_neighbor(self._marked(one)))
+        if done:
+            self._there[one.address] = one
+
+    async def _put_range(self, one: model.DynamicNeighbors) -> None:
+        if self._there.get(one.prefix) is not None:
+            await self._try(self._api.delete_range(one.prefix))
+        if await self._try(self._api.add_range(one)):
+            self._there[one.prefix] = one
+
+    async def _remove(self, key: model.Address | model.Prefix) -> None:
+        self._there.pop(key, None)
+        if isinstance(key, ipaddress.IPv4Address | ipaddress.IPv6Address):
+            await self._try(self._api.delete_neighbor(key))
+        else:
+            await self._try(self._api.delete_range(key))
+
+    def _marked(self, one: model.NeighborConfig) -> model.NeighborConfig:
+        if self._spawned:
+            return one
+        return dataclasses.replace(one, description=f"{MARK} {one.description}".rstrip())
+
+    async def _try(self, call: Awaitable[object]) -> bool:
+        """Ask gobgpd; a refusal is logged, and all else goes on."""
+        try:
+            await call
+        except errors.EngineError as error:
+            if error.reason == "gobgp-unreachable":
+                raise
+            log.error("gobgpd refused reason=%s error=%s", error.reason, error)
+            return False
+        return True
+
+    def _see(self, found: Iterable[model.NeighborStatus]) -> bool:
+        """Take over what was found; whether all is known that there is to know."""
+        now = {one.address: one for one in found}
+        for address in self._statuses.keys() - now.keys():
+            gone = self._statuses.pop(address)
+            if gone.state is model.SessionState.ESTABLISHED:
+                idle = dataclasses.replace(gone, state=model.SessionState.IDLE)
+                self._events.neighbor_changed(idle, "removed")
+        for one in now.values():
+            self._put(one)
+        return all(self._has_said_all(one) for one in now.values() if not one.dynamic)
+
+    def _has_said_all(self, one: model.NeighborStatus) -> bool:
+        """By End-of-RIB; a neighbour that promises none has when it was silent for a while."""
+        if one.end_of_rib or one.idle_reason:
+            return True
+        if one.state is not model.SessionState.ESTABLISHED or one.graceful_restart:
+            return False
+        now = asyncio.get_running_loop().time()
+        received, since = self._received.get(one.address, (-1, now))
+        if received != one.received:
+            received, since = self._received[one.address] = one.received, now
+        return now - since > _QUIET
+
+    def _put(self, one: model.NeighborStatus) -> None:
+        old = self._statuses.get(one.address)
+        self._statuses[one.address] = one
+        up = model.SessionState.ESTABLISHED
+        if (old is not None and old.state is up) is not (one.state is up):
+            self._events.neighbor_changed(one, one.last_error)
