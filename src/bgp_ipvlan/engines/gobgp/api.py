@@ -24,6 +24,7 @@ Kind = watch.Kind
 PeerKind = watch.PeerKind
 Peer = watch.Peer
 Rows = watch.Rows
+SLICE = watch.SLICE
 Row = paths.Row
 Change = paths.Change
 
@@ -75,7 +76,7 @@ class Api:
         self._restart_time = restart_time
         self._channel: calls.Channel | None = None
         self._dialect = dialects.V3
-        self._decoder = paths.Decoder(dialects.V3)
+        self._decoder = paths.Decoder(dialects.V3, 0)
         self._speaker = Speaker("", 0, "", 0, multipath=False)
 
     async def connect(self) -> Speaker:
@@ -97,8 +98,8 @@ class Api:
                     if calls.is_missing(error):
                         continue
                     raise
-            self._dialect, self._decoder = dialect, paths.Decoder(dialect)
             one = answer.speaker
+            self._dialect, self._decoder = dialect, paths.Decoder(dialect, one.asn)
             router_id = paths.source(one.router_id)
             self._speaker = Speaker(
                 dialect.name,
@@ -226,6 +227,14 @@ class Api:
         """
         question = messages.UpdatePeerRequest(peer=self._peer(config), soft_reset_in=True)
         await self._call("UpdatePeer", question)
+
+    def check_neighbor(self, config: model.NeighborConfig) -> None:
+        """Raise what `add_neighbor` would, as far as gobgpd need not be asked.
+
+        Raises:
+            errors.EngineError: `gobgp-unsupported`.
+        """
+        self._peer(config)
 
     def _peer(self, config: model.NeighborConfig) -> Any:
         return neighbors.peer(

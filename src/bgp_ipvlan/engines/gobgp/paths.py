@@ -49,10 +49,16 @@ class Entry:
 
 
 class Decoder:
-    """See the module. One for each connection."""
+    """See the module. One for each connection.
 
-    def __init__(self, dialect: dialects.Dialect) -> None:
+    Args:
+        dialect: the version.
+        local_as: gobgpd's AS number: who has another one is an external neighbour.
+    """
+
+    def __init__(self, dialect: dialects.Dialect, local_as: int) -> None:
         self._dialect = dialect
+        self._local_as = local_as
         self._reach = _REACH[dialect.name]
         self._young: dict[tuple[Any, ...], Entry] = {}
         self._old: dict[tuple[Any, ...], Entry] = {}
@@ -67,7 +73,7 @@ class Decoder:
                 hops = attributes.next_hops(self._dialect.attribute(part)[1])
                 sets = (*sets[:number], hops, *sets[number + 1 :])
                 break
-        key = (raw.neighbor_ip, raw.source_id, raw.identifier, raw.is_from_external, sets)
+        key = (raw.neighbor_ip, raw.source_id, raw.source_asn, raw.identifier, sets)
         found = self._young.get(key)
         if found is None:
             found = self._remember(key, raw)
@@ -76,8 +82,24 @@ class Decoder:
     def _remember(self, key: tuple[Any, ...], raw: Any) -> Entry:
         if len(self._young) >= _MOST:
             self._young, self._old = {}, self._young
-        found = self._young[key] = self._old.get(key) or _decode(self._dialect, raw)
+        found = self._young[key] = self._old.get(key) or self._decode(raw)
         return found
+
+    def _decode(self, raw: Any) -> Entry:
+        neighbor = source(raw.neighbor_ip)
+        try:
+            path = model.Path(
+                neighbor=_NOBODY if neighbor is None else neighbor,
+                path_id=raw.identifier,
+                # What GoBGP calls external came from another routing table, not from another AS.
+                ebgp=neighbor is not None and raw.source_asn != self._local_as,
+                router_id=int(source(raw.source_id) or 0),
+                **attributes.decode(self._dialect, raw.attributes),
+            )
+        except ValueError as error:
+            log.warning("path of gobgpd passed over neighbor=%s error=%s", raw.neighbor_ip, error)
+            return Entry(None, neighbor is None, ())
+        return Entry(path, neighbor is None, () if neighbor is None else (path,))
 
     def rows(self, raws: Iterable[Any]) -> list[Row]:
         """Rows of paths, those of one prefix, which stand together, as one."""
@@ -144,22 +166,6 @@ def nlri(afi: int, prefix: Any) -> model.Nlri:
     if spare and key[-1] & ((1 << spare) - 1):
         return key[:-1] + bytes((key[-1] >> spare << spare,))
     return key
-
-
-def _decode(dialect: dialects.Dialect, raw: Any) -> Entry:
-    neighbor = source(raw.neighbor_ip)
-    try:
-        path = model.Path(
-            neighbor=_NOBODY if neighbor is None else neighbor,
-            path_id=raw.identifier,
-            ebgp=raw.is_from_external,
-            router_id=int(source(raw.source_id) or 0),
-            **attributes.decode(dialect, raw.attributes),
-        )
-    except ValueError as error:
-        log.warning("path of gobgpd passed over neighbor=%s error=%s", raw.neighbor_ip, error)
-        return Entry(None, neighbor is None, ())
-    return Entry(path, neighbor is None, () if neighbor is None else (path,))
 
 
 def source(text: str) -> model.Address | None:
