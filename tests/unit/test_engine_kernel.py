@@ -102,7 +102,7 @@ async def started(
     return engine, events
 
 
-async def test_the_table_is_what_is_announced() -> None:
+async def test_the_table_is_what_is_announced(caplog: pytest.LogCaptureFixture) -> None:
     """At the start what is left from before and not announced goes; then each change follows."""
     table = FakeTable(NET, ipaddress.ip_network("10.9.0.0/24"))
     engine, events = await started(table, NET)
@@ -114,6 +114,7 @@ async def test_the_table_is_what_is_announced() -> None:
     await table.until(HOST)
     await engine.stop(withdraw=False)
     assert table.there == {HOST}, "a stop leaves them"
+    assert caplog.text == "", "none of that is worth a warning"
     assert table.closed
 
 
@@ -124,11 +125,12 @@ async def test_delivered_when_it_is_there() -> None:
     table.gate.clear()
     engine.announce([said(HOST)])
     assert await engine.delivered([HOST], timeout=0.05) == model.Delivery(0, ())
-    waiting = asyncio.create_task(engine.delivered([HOST], timeout=5))
+    waiting = asyncio.create_task(engine.delivered([HOST], timeout=600))
     await asyncio.sleep(0)
     assert not waiting.done()
     table.gate.set()
-    assert await waiting == model.Delivery(1, ())
+    async with asyncio.timeout(5):
+        assert await waiting == model.Delivery(1, ())
     await engine.shutdown()
     assert await engine.delivered([HOST], timeout=5) == model.Delivery(0, ())
     await engine.stop(withdraw=False)
@@ -142,6 +144,9 @@ async def test_shut_down_before_the_start_and_resumed() -> None:
     await engine.shutdown()
     await engine.start(restarted=True, forwarding_preserved=True)
     assert table.there == set()
+    engine.resume()
+    await table.until(NET)
+    await engine.shutdown()
     engine.announce([said(HOST)])
     engine.resume()
     await table.until(NET, HOST)

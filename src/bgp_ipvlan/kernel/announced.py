@@ -116,21 +116,17 @@ class AnnouncedRoutes:
         for family in model.Family:
             for body in self._entries(family):
                 key, metric = readback.key_of(family, body)
-                if body[5] != ownership.ROUTE_PROTOCOL or metric != METRIC:
-                    continue
-                if readback.table_of(body) == self.table:
+                if metric == METRIC:
                     as_made = body[7] == pack.RTN_BLACKHOLE
                     (good if as_made else bad).add(model.prefix(family, key))
         return good, bad
 
     def _entries(self, family: model.Family) -> list[bytes]:
+        """The routes of the table with our protocol; the kernel leaves out the rest."""
         ours = ownership.ROUTE_PROTOCOL
         head = nl.RTMSG.pack(family.af, 0, 0, 0, pack.RT_TABLE_UNSPEC, ours, 0, 0, 0)
         body = head + nl.u32(pack.RTA_TABLE, self.table)
-        try:
-            return nl.table(self._socket, nl.RTM_GETROUTE, body)
-        except FileNotFoundError:  # a table that never had a route
-            return []
+        return nl.table(self._socket, nl.RTM_GETROUTE, body)
 
     def _send(self, prefixes: Iterable[model.Prefix], kind: int, flags: int) -> set[model.Prefix]:
         """Write or delete; those that EEXIST refuses.
