@@ -192,6 +192,11 @@ def _gobgp(
             "no-grpc",
             f"--engine gobgp needs gRPC for Python ({error}): pip install 'bgp-ipvlan[gobgp]'",
         ) from None
+    if not settings.local_as:
+        raise errors.ConfigError(
+            "no-as",
+            "--engine gobgp needs the AS number that gobgpd has: --as, for example --as 64512",
+        )
     return gobgp.GobgpEngine(
         _speaker(settings),
         core,

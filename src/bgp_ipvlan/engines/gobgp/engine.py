@@ -24,7 +24,7 @@ from bgp_ipvlan.engines.gobgp import process as process_
 log = logging.getLogger("bgp_ipvlan")
 
 FOLDER = pathlib.Path("/run/bgp-ipvlan")
-_RETRY = 0.5
+_RETRY = 0.1
 _LONGEST = 5.0
 """Seconds between two tries to reach gobgpd."""
 _FIRST = 10.0
@@ -72,8 +72,10 @@ class GobgpEngine:
             self._process.api if self._process else str(api), restart_time=config.restart_time
         )
         self._learned = learned.Learned(config, events)
-        self._originated = originated.Originated(self._api, self._learned.contend)
         self._roster = roster.Roster(self._api, config, events, spawned=api is None)
+        self._originated = originated.Originated(
+            self._api, learned=self._learned.contend, internal=self._roster.internal
+        )
         self._roster.on_complete = self._complete
         self._feed = feed.Feed(
             self._api,
@@ -84,8 +86,10 @@ class GobgpEngine:
             on_hint=self._hint,
         )
         self._task: asyncio.Task[None] | None = None
-        self._met = asyncio.Event()
-        self._synced = False
+        self._answered = asyncio.Event()
+        self._mismatch: errors.EngineError | None = None
+        """Why this gobgpd is not for us."""
+        self._synced, self._is_lost = False, True
         self._deadline: asyncio.TimerHandle | None = None
         self._hints: set[tuple[model.Family, model.Nlri] | None] = set()
         self._hinted: asyncio.TimerHandle | None = None
@@ -96,7 +100,11 @@ class GobgpEngine:
     async def start(self, *, restarted: bool, forwarding_preserved: bool) -> None:
         """Reach gobgpd, having started it where it is ours; see `ports.Engine`.
 
-        The Forwarding State bit is gobgpd's own matter.
+        The Forwarding State bit is gobgpd's own matter. One that does not answer, perhaps since
+        the host is just booting, is waited for, first here and then while all else goes on.
+
+        Raises:
+            errors.EngineError: `gobgp-missing`, `gobgp-as`.
         """
         del forwarding_preserved
         self._follow(self._config.neighbors, self._config.dynamic)
@@ -105,9 +113,11 @@ class GobgpEngine:
         self._task = asyncio.create_task(self._live(), name="gobgp")
         try:
             async with asyncio.timeout(_FIRST):
-                await self._met.wait()
+                await self._answered.wait()
         except TimeoutError:
             log.warning("gobgpd not reached yet, going on without reason=gobgp-unreachable")
+        if self._mismatch is not None:
+            raise self._mismatch
 
     async def stop(self, *, withdraw: bool, message: str = "") -> None:
         """Leave; see `ports.Engine`. A gobgpd of our own ends, another stays as it is."""
@@ -117,8 +127,9 @@ class GobgpEngine:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        if self._deadline is not None:
-            self._deadline.cancel()
+        for timer in (self._deadline, self._hinted):
+            if timer is not None:
+                timer.cancel()
         await self._api.close()
         if self._process is not None:
             await self._process.stop()
@@ -128,18 +139,32 @@ class GobgpEngine:
         wait, said = _RETRY, ""
         while True:
             try:
-                speaker = await self._api.connect()
-                self._check(speaker)
+                await self._reach()
                 wait, said = _RETRY, ""
-                log.info("gobgpd reached as=%d router_id=%s", speaker.local_as, speaker.router_id)
                 await self._connected()
             except errors.EngineError as error:
-                if self._met.is_set() or error.reason != said:
-                    log.warning("gobgpd lost reason=%s error=%s", error.reason, error)
+                # Once per loss; one of our own is not there at once.
+                if error.reason != said and (self._answered.is_set() or self._process is None):
+                    log.warning("gobgpd is not there reason=%s error=%s", error.reason, error)
                 said = error.reason
+                if error.reason == "gobgp-as" and not self._answered.is_set():
+                    self._mismatch = error
+                    self._answered.set()
+            except Exception:
+                log.exception("internal error in the engine, beginning anew reason=internal-error")
             self._lost()
             await asyncio.sleep(wait)
             wait = min(2 * wait, _LONGEST)
+
+    async def _reach(self) -> None:
+        speaker = await self._api.connect()
+        self._check(speaker)
+        log.info(
+            "gobgpd reached as=%d router_id=%s api=%s",
+            speaker.local_as,
+            speaker.router_id,
+            speaker.version,
+        )
 
     def _check(self, speaker: api_.Speaker) -> None:
         if not speaker.local_as:
@@ -157,8 +182,9 @@ class GobgpEngine:
 
     async def _connected(self) -> None:
         """All that is done while gobgpd is there; ends with the connection."""
+        self._is_lost = False
         self._set_deadline()
-        self._met.set()
+        self._answered.set()
         try:
             async with asyncio.TaskGroup() as group:
                 for work in (self._roster.run(), self._feed.run(), self._originate()):
@@ -175,6 +201,9 @@ class GobgpEngine:
 
     def _lost(self) -> None:
         """Lose gobgpd: what was learned stays for a while."""
+        if self._is_lost:
+            return
+        self._is_lost = True
         self._roster.gone()
         self._learned.all_stale()
         self._set_deadline()
@@ -294,7 +323,7 @@ class GobgpEngine:
         dynamic: Collection[model.DynamicNeighbors],
     ) -> None:
         self._roster.configure(neighbors, dynamic)
-        self._learned.use({one.address: one.import_rules for one in neighbors})
+        self._learned.use(neighbors)
 
     def reset(self, neighbor: model.Address, *, soft: bool, message: str = "") -> None:
         """Have gobgpd reset a session; see `ports.Engine`."""
@@ -307,7 +336,14 @@ class GobgpEngine:
             raise errors.EngineError(
                 "not-established", f"neighbor {neighbor} has no session to ask for routes"
             )
-        self._soon(self._api.reset_neighbor(neighbor, soft=soft, message=message))
+        self._soon(self._reset(neighbor, soft=soft, message=message))
+
+    async def _reset(self, neighbor: model.Address, *, soft: bool, message: str) -> None:
+        await self._api.reset_neighbor(neighbor, soft=soft, message=message)
+        if not soft:
+            # Else GoBGP 3 lets it rest for half a minute.
+            await self._api.disable_neighbor(neighbor)
+            await self._api.enable_neighbor(neighbor)
 
     def graceful_shutdown(self, *, on: bool) -> None:
         """Mark what goes out, or no longer."""

@@ -7,7 +7,8 @@ use-multiple-paths) those are used whose next hop can be reached, which gobgpd d
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+import dataclasses
+from collections.abc import Callable, Collection, Iterable, Iterator
 
 from bgp_ipvlan import model, ports
 from bgp_ipvlan.bgp import decision, policy
@@ -15,6 +16,7 @@ from bgp_ipvlan.engines.gobgp import api
 
 Paths = tuple[model.Path, ...]
 _SLICE = 500
+_MOST = 100_000
 
 
 class Learned:
@@ -30,7 +32,9 @@ class Learned:
         self._events = events
         self._usable: decision.Usable = decision.everything
         self._default = policy.Policy(config.import_rules)
-        self._rules: dict[model.Address, tuple[model.PrefixRule, ...] | None] = {}
+        self._configured: dict[model.Address, tuple[tuple[model.PrefixRule, ...] | None, bool]] = {}
+        self._marked: dict[int, tuple[Paths, Paths]] = {}
+        """By identity, some paths, and the same with `recursive` as configured."""
         self._policies: dict[model.Address, policy.Policy] = {}
         self.best: dict[model.Family, dict[model.Nlri, Paths]] = {f: {} for f in model.Family}
         """In use."""
@@ -117,14 +121,19 @@ class Learned:
 
     # --- what follows from it ---------------------------------------------------------------
 
-    def use(self, rules: Mapping[model.Address, tuple[model.PrefixRule, ...] | None]) -> None:
-        """Import rules of neighbours; what they let in is decided again."""
-        if rules != self._rules:
-            self._rules = dict(rules)
-            self._policies = {
-                address: policy.Policy(one) for address, one in rules.items() if one is not None
-            }
-            self._again(lambda _: True)
+    def use(self, neighbors: Iterable[model.NeighborConfig]) -> None:
+        """Their import rules and `recursive`; what they have said is decided again."""
+        configured = {one.address: (one.import_rules, one.recursive) for one in neighbors}
+        if configured == self._configured:
+            return
+        self._configured = configured
+        self._policies = {
+            address: policy.Policy(rules)
+            for address, (rules, _) in configured.items()
+            if rules is not None
+        }
+        self._marked.clear()
+        self._again(lambda _: True)
 
     def next_hops_changed(self, usable: decision.Usable) -> None:
         """Other next hops can be reached: choose again where there is a choice."""
@@ -162,7 +171,7 @@ class Learned:
 
     def _take(self, family: model.Family, paths: Paths, keys: list[model.Nlri]) -> None:
         """Use these paths of gobgpd's for some prefixes."""
-        for allowed, same in self._let_in(family, paths, keys):
+        for allowed, same in self._let_in(family, self._mark(paths), keys):
             used = allowed
             if len(allowed) > 1:
                 used = decision.select(allowed, usable=self._usable, maximum=self._maximum)
@@ -173,6 +182,23 @@ class Learned:
                 for key in same:
                     odd.pop(key, None)
             self._use(family, used, same)
+
+    def _mark(self, paths: Paths) -> Paths:
+        """Whether a next hop may be resolved recursively gobgpd does not know."""
+        configured = self._configured
+        wanted = [configured.get(p.neighbor, (None, False))[1] for p in paths]
+        if wanted == [path.recursive for path in paths]:
+            return paths
+        found = self._marked.get(id(paths))
+        if found is None:
+            marked = tuple(
+                dataclasses.replace(path, recursive=recursive)
+                for path, recursive in zip(paths, wanted, strict=True)
+            )
+            if len(self._marked) > _MOST:
+                self._marked.clear()
+            found = self._marked[id(paths)] = paths, marked
+        return found[1]
 
     def _use(self, family: model.Family, used: Paths, keys: list[model.Nlri]) -> None:
         best = self.best[family]

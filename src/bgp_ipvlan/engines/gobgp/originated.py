@@ -31,14 +31,18 @@ class Originated:
         api: gobgpd.
         learned: told of a prefix of ours and the neighbours' paths to it, which gobgpd holds
             second to our own.
+        internal: whether there are iBGP neighbours.
     """
 
     def __init__(
         self,
         api: api_.Api,
         learned: Callable[[model.Family, model.Nlri, tuple[model.Path, ...]], None],
+        internal: Callable[[], bool],
     ) -> None:
         self._api = api
+        self._internal = internal
+        self._told_prepend = False
         self._learned = learned
         self._wanted: dict[Key, model.Announcement] = {}
         self._dirty: set[Key] = set()
@@ -49,8 +53,6 @@ class Originated:
         self.graceful_shutdown = False
         self.silent = False
         """Nothing is announced, whatever is wanted."""
-        self.prepends = True
-        """Whether AS_PATH may have our own AS: not where an iBGP neighbour would take it for a loop."""
 
     # --- what is wanted --------------------------------------------------------------------
 
@@ -145,11 +147,18 @@ class Originated:
             log.error("not announced prefix=%s reason=%s error=%s", _text(key), error.reason, error)
 
     def _asked(self, wanted: model.Announcement) -> model.Announcement:
-        communities = wanted.communities
-        if self.graceful_shutdown:
-            communities += (model.GRACEFUL_SHUTDOWN,)
-        prepend = wanted.prepend if self.prepends else 0
-        return dataclasses.replace(wanted, communities=communities, prepend=prepend)
+        asked = wanted
+        if wanted.prepend and self._internal():
+            # gobgpd has one path for all neighbours, and these would take it for a loop.
+            asked = dataclasses.replace(wanted, prepend=0)
+            if not self._told_prepend:
+                self._told_prepend = True
+                log.warning("not prepended prefix=%s reason=prepend-internal", wanted.prefix)
+        if not self.graceful_shutdown:
+            return asked
+        # RFC 8326 section 4: the mark, and within the AS the least preference.
+        marked = (*wanted.communities, model.GRACEFUL_SHUTDOWN)
+        return dataclasses.replace(asked, communities=marked, local_pref=0)
 
     def _is_foreign(self, key: Key) -> None:
         wanted = key in self._wanted and not self.silent

@@ -14,6 +14,7 @@ import contextlib
 import logging
 import os
 import pathlib
+import re
 import shlex
 import shutil
 
@@ -21,6 +22,9 @@ from bgp_ipvlan import errors
 
 log = logging.getLogger("bgp_ipvlan")
 
+_LINE = re.compile(r"level=(?P<level>\w+) (?P<rest>.*)")
+_LEVELS = {"debug": logging.DEBUG, "info": logging.DEBUG, "error": logging.ERROR}
+"""What gobgpd calls info is a line for each of its steps."""
 _LONGEST = 30.0
 """Seconds between two starts, at most."""
 _ENOUGH = 60.0
@@ -100,6 +104,8 @@ class Process:
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
             umask=0o177,
+            # A Ctrl-C is for us alone: it would say goodbye to the neighbours.
+            start_new_session=True,
         )
         log.info("gobgpd started pid=%d", self._child.pid)
 
@@ -125,4 +131,7 @@ class Process:
                 continue  # longer than any line that says something
             if not line:
                 return
-            log.warning("gobgpd: %s", line.decode(errors="replace").rstrip())
+            text = line.decode(errors="replace").rstrip()
+            found = _LINE.search(text)
+            level = _LEVELS.get(found["level"], logging.WARNING) if found else logging.WARNING
+            log.log(level, "gobgpd: %s", found["rest"] if found else text)

@@ -23,6 +23,10 @@ MARK = "bgp-ipvlan"
 _EAGER = 0.2
 _LAZY = 5.0
 """Seconds between two looks: while something is awaited, and else."""
+_READ = 1.0
+"""Seconds in which gobgpd does not add neighbours after it has read its configuration."""
+_ABSENT = 10.0
+"""Seconds after which a neighbour that gobgpd had before it restarted does not come any more."""
 _QUIET = 3.0
 """As the embedded engine has it."""
 
@@ -62,6 +66,10 @@ class Roster:
         self._shut: set[model.Address] = set()
         self._received: dict[model.Address, tuple[int, float]] = {}
         """How much each had sent when that last changed, and when that was."""
+        self._since = 0.0
+        """When this connection began."""
+        self._before: set[model.Address] = set()
+        """Neighbours that gobgpd had before it; it may still be reading its configuration."""
         self._passes = 0
         self._passed = asyncio.Event()
 
@@ -86,9 +94,9 @@ class Roster:
         up = model.SessionState.ESTABLISHED
         return tuple(a for a, one in self._statuses.items() if one.state is up)
 
-    def configured(self, address: model.Address) -> model.NeighborConfig | None:
-        """How a neighbour of ours is configured."""
-        return self._wanted.get(address)
+    def internal(self) -> bool:
+        """Whether there are neighbours in our own AS."""
+        return any(one.remote_as == one.local_as for one in self._statuses.values())
 
     def configure(
         self,
@@ -128,6 +136,9 @@ class Roster:
             errors.EngineError: `gobgp-unreachable`.
         """
         self._there, self._shut, self._received = {}, set(), {}
+        self._since = asyncio.get_running_loop().time()
+        self._before = set(self._statuses)
+        await self._settled()
         while True:
             self._look.clear()
             found = await self._api.neighbors()
@@ -144,9 +155,20 @@ class Roster:
             except TimeoutError:
                 continue
 
-    def look(self) -> None:
-        """Something happened to a neighbour."""
-        self._look.set()
+    async def _settled(self) -> None:
+        """Return when gobgpd has read its configuration, which it does while it answers already.
+
+        What we added before it would be in the way of its own.
+        """
+        loop = asyncio.get_running_loop()
+        before, since = set[model.Address](), loop.time()
+        while loop.time() - since < _READ:
+            now = {one.address for one in await self._api.neighbors()}
+            if self._spawned and now >= {one.address for one in self._config.neighbors}:
+                break
+            if now != before:
+                before, since = now, loop.time()
+            await asyncio.sleep(_EAGER)
 
     def changed(self, event: api_.Peer) -> None:
         """A session came up or went down; told at once, the rest is looked up."""
@@ -232,6 +254,7 @@ class Roster:
     async def _remove(self, key: model.Address | model.Prefix) -> None:
         self._there.pop(key, None)
         if isinstance(key, ipaddress.IPv4Address | ipaddress.IPv6Address):
+            self._before.discard(key)
             await self._try(self._api.delete_neighbor(key))
         else:
             await self._try(self._api.delete_range(key))
@@ -255,14 +278,18 @@ class Roster:
     def _see(self, found: Iterable[model.NeighborStatus]) -> bool:
         """Take over what was found; whether all is known that there is to know."""
         now = {one.address: one for one in found}
-        for address in self._statuses.keys() - now.keys():
+        if asyncio.get_running_loop().time() - self._since > _ABSENT:
+            self._before.clear()
+        for address in self._statuses.keys() - now.keys() - self._before:
             gone = self._statuses.pop(address)
             if gone.state is model.SessionState.ESTABLISHED:
                 idle = dataclasses.replace(gone, state=model.SessionState.IDLE)
                 self._events.neighbor_changed(idle, "removed")
         for one in now.values():
             self._put(one)
-        return all(self._has_said_all(one) for one in now.values() if not one.dynamic)
+        return now.keys() >= self._statuses.keys() | self._wanted.keys() and all(
+            self._has_said_all(one) for one in now.values() if not one.dynamic
+        )
 
     def _has_said_all(self, one: model.NeighborStatus) -> bool:
         """By End-of-RIB; a neighbour that promises none has when it was silent for a while."""

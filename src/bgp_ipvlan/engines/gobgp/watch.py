@@ -48,6 +48,10 @@ class PeerKind(enum.IntEnum):
     """Its session changed."""
 
 
+_KINDS = {kind.value: kind for kind in PeerKind}
+"""A neighbour that is deleted has none of these."""
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Peer:
     """A neighbour's session."""
@@ -115,7 +119,7 @@ def _peer(dialect: dialects.Dialect, data: bytes) -> Peer:
     event = messages.PeerEvent.FromString(data)
     state = event.peer.state
     return Peer(
-        PeerKind(event.type),
+        _KINDS.get(event.type, PeerKind.STATE),
         paths.source(state.neighbor_address),
         neighbors.state(state.session_state),
         shut=state.admin_state - dialect.base == 1,
