@@ -66,8 +66,10 @@ LIMIT = "[neighbors.afi-safis.prefix-limit.config]\nmax-prefixes = "
         (
             NEIGHBOR + "hold-time = 9",
             "unknown-key",
-            "config.toml:10: neighbors[0].config.hold-time is unknown, did you mean "
-            "neighbors.timers.config.hold-time?",
+            (
+                "config.toml:10: neighbors[0].config.hold-time is unknown, did you mean "
+                "neighbors.timers.config.hold-time?"
+            ),
         ),
         (
             "[[bmp-servers]]\nconfig.adress = '::'",

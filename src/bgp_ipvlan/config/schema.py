@@ -24,6 +24,10 @@ Values = dict[str, Any]
 """Path of a key → its value."""
 
 
+_NOTHING: tuple[Any, ...] = (False, 0, "", [], "accept-route")
+"""Values that ask for nothing but what is so anyway; the last is GoBGP's default of policies."""
+
+
 class Engine(enum.StrEnum):
     """Whose the keys are that have no meaning here, and what is said of them."""
 
@@ -153,4 +157,4 @@ def _asks(table: Mapping[str, Any], section: str, value: Any) -> bool:
         switches = [one for one in inside.values() if isinstance(one, bool)]
         if switches and not any(switches):
             return False
-    return value not in (False, 0, "", [])
+    return value not in _NOTHING
