@@ -18,6 +18,8 @@ import pytest
 from lab import guestreport, uml
 
 GUESTS = 2
+_HEAVY = {"docker": 10, "walkthrough": 4}
+"""A word in a module's path → how many plain tests one of its tests weighs: containers start."""
 _PYTEST = ("-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "lab.guestreport")
 
 
@@ -92,9 +94,10 @@ class Session:
 
 
 def _deal(modules: dict[str, list[str]]) -> list[list[str]]:
-    """Share modules out, the heaviest first; what starts containers counts tenfold."""
+    """Share modules out, the heaviest first."""
     weights = {
-        name: len(nodeids) * (10 if "docker" in name else 1) for name, nodeids in modules.items()
+        name: len(nodeids) * max((w for word, w in _HEAVY.items() if word in name), default=1)
+        for name, nodeids in modules.items()
     }
     hands: list[list[str]] = [[] for _ in range(GUESTS)]
     loads = [0] * GUESTS
