@@ -69,6 +69,8 @@ _IPAM_CALLS: dict[str, tuple[type, Handler]] = {
     "ReleaseAddress": (wire.AddressRef, ipam.Driver.release_address),
 }
 
+_TABLES = {"NetworkDriver": _CALLS, "IpamDriver": _IPAM_CALLS}
+
 _STATIC: dict[str, wire.Json] = {
     "Plugin.Activate": {"Implements": ["NetworkDriver", "IpamDriver"]},
     # No MAC addresses: ipvlan slaves have their parent's. No replay: our books are on disk.
@@ -148,8 +150,8 @@ class PluginServer:
             return _error(413, f"the request has more than {MAX_BODY} octets [huge-body]")
         if name in _STATIC:
             return unixhttp.Response(_STATIC[name])
-        of_ipam = name.startswith("IpamDriver.")
-        call = (_IPAM_CALLS if of_ipam else _CALLS).get(name.partition(".")[2])
+        whose, _, short = name.partition(".")
+        call = _TABLES.get(whose, {}).get(short)
         if call is None:
             return _error(404, f"bgp-ipvlan does not implement {name}")
         started = time.monotonic()
@@ -157,7 +159,7 @@ class PluginServer:
         message: Any = wire.decode(request.body, kind)
         driver, addresses = await self._wait()
         async with asyncio.timeout(_BOUND):
-            answer = await handler(addresses if of_ipam else driver, message)
+            answer = await handler(addresses if whose == "IpamDriver" else driver, message)
         log.debug("call=%s ms=%.1f", name, (time.monotonic() - started) * 1000)
         return unixhttp.Response(answer)
 

@@ -176,7 +176,17 @@ async def test_only_post(client: Client) -> None:
 
 @pytest.mark.parametrize(
     "path",
-    ["", "x", "NetworkDriver.Nothing", "IpamDriver.Nothing", "NetworkDriver.", "a/b", "%00"],
+    [
+        "",
+        "x",
+        "X.Leave",
+        "Leave",
+        "NetworkDriver.Nothing",
+        "IpamDriver.Leave",
+        "NetworkDriver.",
+        "a/b",
+        "%00",
+    ],
 )
 async def test_what_we_do_not_implement(client: Client, path: str) -> None:
     """404 with JSON, also without a body (moby asks for what a driver may lack)."""
