@@ -341,10 +341,10 @@ def test_the_packaged_example(load: Any, tmp_path: pathlib.Path) -> None:
 
 
 def test_the_documented_example(load: Any, tmp_path: pathlib.Path) -> None:
-    """The file in docs/operations.md says what it seems to say."""
-    page = (pathlib.Path(__file__).parents[2] / "docs/operations.md").read_text()
+    """The file in docs/configuration.md says what it seems to say."""
+    page = (pathlib.Path(__file__).parents[2] / "docs/configuration.md").read_text()
     (tmp_path / "key").write_text("geheim")
-    block = page[page.index("    [ipvlan]\n") :].partition("\n\nWhat a neighbour")[0]
+    block = page[page.index("    [ipvlan]\n") :].partition("\n\n## Our tables")[0]
     text = textwrap.dedent(block).replace("/etc/bgp-ipvlan/tor.key", f"{tmp_path}/key")
 
     settings = load(text)

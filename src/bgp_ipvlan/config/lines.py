@@ -32,8 +32,7 @@ def locate(text: str) -> dict[Path, int]:
     Args:
         text: that `tomllib.loads` takes.
     """
-    # As tomllib does: a line may end as on Windows.
-    return _Scanner(text.replace("\r\n", "\n")).found
+    return _Scanner(text).found
 
 
 class _Scanner:
