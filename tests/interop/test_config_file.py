@@ -16,7 +16,7 @@ from tests.unit import test_config_legacy as legacy
 _OURS = "recursive ="
 """A key of ours among GoBGP's."""
 FLAGS: dict[str, Any] = {
-    "neighbors": ("192.0.2.9,as=1,password=x,multihop=3", "2001:db8::9,hold=0,families=ipv4"),
+    "neighbors": ("192.0.2.9,as=1,password=x,multihop=3", "2001:db8::9,hold=30,families=ipv4"),
     "ranges": ("10.0.0.0/8,as=any,ttl-security",),
 }
 

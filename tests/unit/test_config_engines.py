@@ -85,13 +85,18 @@ def test_every_key_was_thought_about(table: str, kind: schema.Schema, idle: list
         (SPAWN, "no-as", "gobgpd needs this host's own AS number"),
         (
             {"engine": "kernel", "local_as": 1, "neighbors": ("192.0.2.2",)},
-            "unsupported-key",
+            "neighbors-elsewhere",
             "--neighbor 192.0.2.2: with --engine kernel the neighbors are the routing daemon's",
         ),
         (
             {"engine": "kernel", "local_as": 1, "ranges": ("192.0.2.0/24",)},
-            "unsupported-key",
+            "neighbors-elsewhere",
             "--neighbor-range 192.0.2.0/24: with --engine kernel",
+        ),
+        (
+            {"engine": "gobgp", "local_as": 1, "neighbors": ("192.0.2.2,hold=0",)},
+            "unsupported-key",
+            "--neighbor 192.0.2.2: hold 0: gobgpd takes it for its default of 90 s",
         ),
         ({"engine": "bird"}, "bad-value", "--engine bird: expected embedded, gobgp, kernel"),
     ],
@@ -191,8 +196,9 @@ def test_a_gobgpd_that_runs_has_its_own(load: Any) -> None:
 def test_kernel_has_no_neighbors_of_ours(load: Any) -> None:
     """They are the routing daemon's; the rest of a file is read, or said to be that daemon's."""
     for table in ("neighbors", "dynamic-neighbors"):
-        with pytest.raises(errors.ConfigError, match=rf"{table}\[0\] is not for --engine kernel"):
+        with pytest.raises(errors.ConfigError, match=rf"{table}\[0\] is not for --eng") as caught:
             load(f"{GLOBAL}[[{table}]]\nconfig = {{}}", engine="kernel")
+        assert caught.value.reason == "neighbors-elsewhere"
 
     settings = load(
         f"{GLOBAL}[global.confederation.config]\nenabled = true\n[ipvlan]\nmtu = 1400",
@@ -218,6 +224,17 @@ def test_unknown_keys_are_errors_for_all(load: Any, text: str, flags: dict[str, 
         load(text, **flags)
 
     assert caught.value.reason == "unknown-key"
+
+
+def test_no_hold_time_in_a_file(load: Any) -> None:
+    """Gobgpd's program would make 90 s of it: named with its line."""
+    text = NEIGHBOR + "[neighbors.timers.config]\nhold-time = 0"
+    with pytest.raises(
+        errors.ConfigError, match=r"toml:11: neighbors\[0\].timers.config.hold-time 0"
+    ):
+        load(text, **SPAWN)
+
+    assert load(text).neighbors[0].hold_time == 0
 
 
 def test_unnumbered_neighbors_are_for_nobody(load: Any) -> None:

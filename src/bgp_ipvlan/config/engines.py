@@ -30,7 +30,7 @@ def check(said: Said) -> tuple[str, ...]:
         Warnings, for what was said and does nothing.
 
     Raises:
-        errors.ConfigError: `bad-value`, `unsupported-key`, `no-as`.
+        errors.ConfigError: `bad-value`, `unsupported-key`, `neighbors-elsewhere`, `no-as`.
     """
     if said.engine is None and (
         given := [name for field, name in _GOBGP.items() if getattr(said, field)]
@@ -41,7 +41,7 @@ def check(said: Said) -> tuple[str, ...]:
     if said.engine is model.EngineKind.KERNEL and (said.neighbors or said.ranges):
         first = said.neighbors[0].where if said.neighbors else said.ranges[0].draft.where
         raise errors.ConfigError(
-            "unsupported-key",
+            "neighbors-elsewhere",
             f"{first}: with --engine kernel the neighbors are the routing daemon's: name them in "
             f"its configuration, or choose another engine",
         )
@@ -51,6 +51,10 @@ def check(said: Said) -> tuple[str, ...]:
 
 
 def _gobgp(said: Said) -> None:
+    for one in (*said.neighbors, *(each.draft for each in said.ranges)):
+        if one.given.get("hold_time") == 0:
+            text = "gobgpd takes it for its default of 90 s, so say how long"
+            raise errors.ConfigError("unsupported-key", f"{one.at('hold_time')} 0: {text}")
     if said.gobgp_spawn and said.gobgp_api is not None:
         raise errors.ConfigError(
             "bad-value",

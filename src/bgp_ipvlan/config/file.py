@@ -71,7 +71,7 @@ def read(path: pathlib.Path, before: said_.Said) -> said_.Said:
 
     Raises:
         errors.ConfigError: `config-file` where it cannot be read; `unknown-key`,
-            `unsupported-key`, `bad-value`, `bad-neighbor`, … naming file, line and key.
+            `unsupported-key`, `neighbors-elsewhere`, `bad-value`, … naming file, line and key.
     """
     source = source_.read(path)
     source.check()
@@ -132,7 +132,7 @@ def _without_neighbors(reader: schema.Reader, found: schema.Values) -> schema.Va
     for table in ("neighbors", "dynamic-neighbors"):
         if found.get(table):
             raise reader.wrong(
-                "unsupported-key",
+                "neighbors-elsewhere",
                 f"{table}[0]",
                 "is not for --engine kernel: name it in the routing daemon's configuration, or "
                 "choose another engine",

@@ -41,24 +41,26 @@ def document(settings: settings_.Settings) -> Table:
     known = {address_of(one): one for one in made.pop("neighbors", ())}
     ranges = {prefix_of(one): one for one in made.pop("dynamic-neighbors", ())}
     groups = {one["config"]["peer-group-name"]: one for one in made.pop("peer-groups", ())}
-    peers = [_neighbor(known.pop(one.address, {}), one, settings) for one in settings.neighbors]
-    peers += [one for one in known.values() if one["config"].get("admin-down")]
-    made["neighbors"] = peers
+    made["neighbors"] = [
+        _neighbor(known.get(one.address, {}), one, settings) for one in settings.neighbors
+    ]
     made["peer-groups"], made["dynamic-neighbors"] = [], []
-    written = set()
     for one in settings.dynamic:
-        table = ranges.get(one.prefix, {})
-        name = table.get("config", {}).get("peer-group") or f"bgp-ipvlan-{one.prefix}"
+        said = ranges.get(one.prefix, {"config": {}})["config"].get("peer-group")
+        group = _peer(copy.deepcopy(groups.get(said, {})), one.template, settings)
+        # A group each, so that a range can be taken back while gobgpd runs.
+        name = group["config"]["peer-group-name"] = group_name(one.prefix)
+        made["peer-groups"].append(group)
         made["dynamic-neighbors"].append(
             {"config": {"prefix": str(one.prefix), "peer-group": name}}
         )
-        if name not in written:
-            group = _peer(groups.get(name, {}), one.template, settings)
-            group["config"]["peer-group-name"] = name
-            made["peer-groups"].append(group)
-            written.add(name)
     pruned: Table = _pruned(made)
     return pruned
+
+
+def group_name(prefix: model.Prefix) -> str:
+    """Of the peer group that a range has."""
+    return f"bgp-ipvlan {prefix}"
 
 
 def _speaker(table: Table, settings: settings_.Settings) -> None:

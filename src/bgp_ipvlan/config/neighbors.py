@@ -117,11 +117,13 @@ class Draft:
 
     def wrong(self, field: str, text: str) -> errors.ConfigError:
         """A complaint about one field, with the key as it was written."""
+        return errors.ConfigError("bad-neighbor", f"{self.at(field)} {text}")
+
+    def at(self, field: str) -> str:
+        """Where a field was said."""
         if self.place is not None:
-            return errors.ConfigError("bad-neighbor", f"{self.place(field)} {text}")
-        return errors.ConfigError(
-            "bad-neighbor", f"{self.where}: {self.spelling.get(field, field)} {text}"
-        )
+            return self.place(field)
+        return f"{self.where}: {self.spelling.get(field, field)}"
 
     def _problems(self, one: model.NeighborConfig) -> Iterator[tuple[str, str]]:
         for field, valid in _RANGES.items():
