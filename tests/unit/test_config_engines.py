@@ -193,6 +193,19 @@ def test_a_gobgpd_that_runs_has_its_own(load: Any) -> None:
     assert settings.gobgp == {}
 
 
+def test_the_limit_of_a_range(load: Any) -> None:
+    """Gobgpd has none; said of the range, not of its group."""
+    text = f"""{GLOBAL}
+[[peer-groups]]
+config.peer-group-name = "g"
+[[dynamic-neighbors]]
+config = {{prefix = "10.0.0.0/8", peer-group = "g", limit = 4}}
+"""
+    (warning,) = load(text, **SPAWN).warnings
+
+    assert "config.toml:8: dynamic-neighbors[0]: limit 4 does nothing with --engine" in warning
+
+
 def test_kernel_has_no_neighbors_of_ours(load: Any) -> None:
     """They are the routing daemon's; the rest of a file is read, or said to be that daemon's."""
     for table in ("neighbors", "dynamic-neighbors"):

@@ -207,6 +207,17 @@ def test_said_otherwise_it_stays(load: Any) -> None:
     ]
 
 
+def test_a_family_that_is_off_is_left_out(load: Any) -> None:
+    """Gobgpd would offer what it reads of, on or off."""
+    afi = "[[neighbors.afi-safis]]\nconfig = {{afi-safi-name = '{}', enabled = {}}}\n"
+    text = NEIGHBOR + afi.format("ipv4-unicast", "true") + afi.format("ipv6-unicast", "false")
+    (one,) = gobgp_file.document(load(text))["neighbors"]
+
+    assert [each["config"] for each in one["afi-safis"]] == [
+        {"afi-safi-name": "ipv4-unicast", "enabled": True}
+    ]
+
+
 def test_a_limit_for_each_family(load: Any) -> None:
     """What our speaker has no two of, gobgpd keeps."""
     afi = "[[neighbors.afi-safis]]\nconfig.afi-safi-name = '{}'\n{}"
@@ -333,6 +344,26 @@ def test_nothing_is_changed_by_asking(load: Any) -> None:
     assert first == config.gobgp_document(settings)
     assert before == settings
     assert load(WHOLE + "[zebra.config]\nenabled = true") != settings
+
+
+@pytest.mark.parametrize(
+    ("more", "expected"),
+    [
+        ("", False),
+        ("[neighbors.timers.config]\nhold-time = 30", False),
+        ("[[neighbors]]\nconfig = {neighbor-address = '192.0.2.7', peer-as = 7}", False),
+        ("[policy]\nimport = ['10.0.0.0/8']", False),
+        ("[neighbors.route-reflector.config]\nroute-reflector-client = true", True),
+        ("[zebra.config]\nenabled = true", True),
+        (
+            "[[neighbors]]\nconfig = {neighbor-address = '192.0.2.7', send-community = 'both'}",
+            True,
+        ),
+    ],
+)
+def test_what_needs_another_gobgpd(load: Any, more: str, expected: bool) -> None:
+    """What is GoBGP's own alone; neighbours come, go and change while it runs."""
+    assert expected == config.gobgp_differs(load(NEIGHBOR), load(NEIGHBOR + more))
 
 
 def test_address_of_a_neighbor_in_other_words(load: Any) -> None:

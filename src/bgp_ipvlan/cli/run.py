@@ -191,7 +191,8 @@ def run(
         typer.Option(
             envvar=ENV + "CONFIG_FILE",
             metavar="FILE",
-            help=f"TOML, in the format of gobgpd; by default {config.CONFIG_FILE} if it exists.",
+            help="TOML, in the format of gobgpd, today's or that of 2015; by default "
+            f"{config.CONFIG_FILE} if it exists. See check-config.",
         ),
     ] = None,
     socket: Annotated[

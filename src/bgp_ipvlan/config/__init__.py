@@ -20,6 +20,7 @@ read, in `app`.
 from bgp_ipvlan.config.describe import describe
 from bgp_ipvlan.config.describe import text as description
 from bgp_ipvlan.config.flags import CONFIG_FILE, Flags, load
+from bgp_ipvlan.config.gobgp_file import differs as gobgp_differs
 from bgp_ipvlan.config.gobgp_file import gobgp_document
 from bgp_ipvlan.config.neighbors import Draft, parse, parse_range
 from bgp_ipvlan.config.settings import (
@@ -41,6 +42,7 @@ __all__ = [
     "check_reachable",
     "describe",
     "description",
+    "gobgp_differs",
     "gobgp_document",
     "load",
     "parse",

@@ -246,6 +246,7 @@ class Peers:
             name = found["config.peer-group"]
             template, group = self._with_group({"config.peer-group": name}, where)
             draft = self._draft(template, (group,), prefix.network_address)
+            draft = dataclasses.replace(draft, where=self._place(where))
             yield neighbors.RangeDraft(prefix=prefix, draft=draft, limit=limit)
 
     def _with_group(self, found: Values, where: str) -> tuple[Values, str]:

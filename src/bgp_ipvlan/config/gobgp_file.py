@@ -8,6 +8,7 @@ neighbours' AS number and graceful restart, which is not what a file says.
 from __future__ import annotations
 
 import copy
+import dataclasses
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -56,6 +57,15 @@ def document(settings: settings_.Settings) -> Table:
         )
     pruned: Table = _pruned(made)
     return pruned
+
+
+def differs(old: settings_.Settings, new: settings_.Settings) -> bool:
+    """Whether the file says something else of what gobgpd is told only when it starts.
+
+    That is GoBGP's own tables, and its own keys of neighbours (`route-reflector`, …); what a neighbour
+    is to us can change while it runs.
+    """
+    return document(dataclasses.replace(new, gobgp=old.gobgp)) != document(new)
 
 
 def group_name(prefix: model.Prefix) -> str:
@@ -128,6 +138,8 @@ def _fields(one: model.NeighborConfig) -> Iterator[tuple[str, Any]]:
 def _families(tables: list[Table], one: model.NeighborConfig) -> list[Table]:
     """Without mp-graceful-restart GoBGP's capability names no family, and nothing is kept."""
     wanted = {_NAMES[family] for family in one.families}
+    # GoBGP takes one that is listed for one that is on, whatever it is told.
+    tables = [t for t in tables if t.get("config", {}).get("enabled", True)]
     said = [table for table in tables if _name(table) in wanted]
     limits = [table.get("prefix-limit") for table in said]
     differ = any(limit != limits[0] for limit in limits)

@@ -153,30 +153,50 @@ def _rename(
     tree: vocabulary.Tree,
     convert: Callable[[str, Any], Any],
 ) -> tuple[Document, Origins]:
-    origins: Origins = {}
-    strays: Document = {}
+    renamer = _Renamer(match, convert)
+    converted: Document = renamer.value(document, tree, "", ())
+    return converted | renamer.strays, renamer.origins
 
-    def walk(value: Any, node: vocabulary.Tree, path: str, origin: Path) -> Any:
+
+class _Renamer:
+    """Goes through a document once.
+
+    Args:
+        match: what a key is today.
+        convert: what a value is today; given its path.
+    """
+
+    def __init__(self, match: _Match, convert: Callable[[str, Any], Any]) -> None:
+        self._match = match
+        self._convert = convert
+        self.origins: Origins = {}
+        self.strays: Document = {}
+        """What has no place in the document: path → value."""
+
+    def value(self, value: Any, node: vocabulary.Tree, path: str, origin: Path) -> Any:
+        """A value, of which `node` says what may be in it, under its path of today."""
         if path:
-            origins.setdefault(path, origin)
+            self.origins.setdefault(path, origin)
         if not node:
-            value = convert(path, value)
+            value = self._convert(path, value)
         if isinstance(value, list):
             return [
-                walk(one, node, f"{path}[{number}]", (*origin, number))
+                self.value(one, node, f"{path}[{number}]", (*origin, number))
                 for number, one in enumerate(value)
             ]
-        return table(value, node, path, origin) if isinstance(value, Mapping) else value
+        return self._table(value, node, path, origin) if isinstance(value, Mapping) else value
 
-    def table(value: Mapping[str, Any], node: vocabulary.Tree, path: str, origin: Path) -> Any:
+    def _table(
+        self, table: Mapping[str, Any], node: vocabulary.Tree, path: str, origin: Path
+    ) -> Any:
         made: Document = {}
         wrapped = None
-        for key, inside in value.items():
-            names = match(key, path.rpartition(".")[2].partition("[")[0], node)
+        for key, inside in table.items():
+            names = self._match(key, path.rpartition(".")[2].partition("[")[0], node)
             below, place = node, path
             for name in names:
                 below, place = below.get(name, {}), f"{place}.{name}" if place else name
-            found = walk(inside, below, place, (*origin, key))
+            found = self.value(inside, below, place, (*origin, key))
             if names:
                 _put(made, names, found)
             else:
@@ -184,11 +204,8 @@ def _rename(
         if wrapped is None:
             return made
         # Xs.XList: the list is Xs. What else is in Xs must not get lost unseen.
-        strays.update({f"{path}.{name}": one for name, one in made.items()})
+        self.strays.update({f"{path}.{name}": one for name, one in made.items()})
         return wrapped
-
-    converted: Document = walk(document, tree, "", ())
-    return converted | strays, origins
 
 
 def _put(table: Document, names: tuple[str, ...], value: Any) -> None:
