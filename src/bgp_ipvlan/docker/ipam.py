@@ -292,7 +292,7 @@ class Driver:
         if found is not None:
             return found
         lost = plan.pools.stale(pool, leases, taken, self._clock() - COMING)
-        if lost and self._claimed(pool) and await self._nobody_unknown():
+        if lost and await self._nobody_unknown():
             log.warning("address given anew address=%s reason=address-lost", lost[0].address)
             return lost[0].address
         raise errors.Refused(

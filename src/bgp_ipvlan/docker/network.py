@@ -146,7 +146,8 @@ class Driver:
                 raise errors.Refused(
                     "outside-ipvlan-subnet",
                     f"subnet {subnet.prefix} is outside --ipvlan-subnet {within} of this host: "
-                    f"give one inside it, for example --subnet {within}",
+                    f"give one inside it, for example --subnet {within}, or none and "
+                    f"--ipam-driver bgp-ipvlan, which takes it from there",
                 )
 
     async def _ensure_shim(self, network: model.Network) -> None:

@@ -268,13 +268,24 @@ async def test_an_address_given_back_rests(it: Ipam) -> None:
 
 
 async def test_the_longest_rested_is_first(it: Ipam) -> None:
-    """When all have been used; also after a restart of ours."""
+    """When all have been used."""
     pool = await it.network("10.1.1.0/29")
     held = [await it.address(pool) for _ in range(5)]
     for address in (held[3], held[0], held[4]):
         it.later(1)
         await it.release(pool, address)
     assert [await it.address(pool) for _ in range(3)] == [held[3], held[0], held[4]]
+
+
+async def test_a_restart_forgets_nothing(tmp_path: Path) -> None:
+    """What is held, what rests, and where the choice stands."""
+    async with opened(tmp_path) as it:
+        pool = await it.network("10.1.1.0/29")
+        held = [await it.address(pool) for _ in range(3)]
+        await it.release(pool, held[0])
+    async with opened(tmp_path) as it:
+        await refused(it.address(pool, held[1]), "address-in-use")
+        assert [await it.address(pool) for _ in range(3)] == ["10.1.1.5", "10.1.1.6", held[0]]
 
 
 async def test_releases_of_the_unknown(it: Ipam) -> None:
@@ -351,6 +362,7 @@ async def test_a_late_release_does_no_harm(it: Ipam) -> None:
     await it.release(pool, address)
     it.later()
     await refused(it.address(pool), "pool-exhausted")
+    await refused(it.address(pool, address), "address-in-use")
     await it.world.call("Leave", **c.ref(c.END))
     await it.world.call("DeleteEndpoint", **c.ref(c.END))
     assert await it.address(pool) == address
