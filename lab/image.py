@@ -21,11 +21,14 @@ from pathlib import Path
 from lab import dockerhost, namespace, newdocker, process, uml
 
 AGENT, GOBGPD = "bgp-ipvlan", "bgp-ipvlan-gobgpd"
+CODE = uml.REPOSITORY / "src/bgp_ipvlan"
+SEEN = Path("/run/bgp-ipvlan-code")
+"""Where a host's dockerd sees it. It is mounted over the image's own copy, which is that of the day
+the image was built: a change of our code needs no new image."""
 PACKAGE = "/opt/bgp-ipvlan/lib/python3.11/site-packages/bgp_ipvlan"
-"""Where our code is in the image. Tests mount what is being worked on there, so that a change of
-it needs no new image; the recipe's own copy is the one of the day the image was built."""
+"""Where our code is in the image."""
 
-_RECIPE = ("packaging/container", "packaging/requirements.lock", "pyproject.toml", ".dockerignore")
+_RECIPE = tuple(f"packaging/container/{n}" for n in ("Dockerfile", "Dockerfile.gobgpd", "build"))
 _CONTEXT = ("packaging", "src", "pyproject.toml", "hatch_build.py", "README.md", "LICENSE")
 _LOCK = "packaging/requirements.lock"
 _WHEELS = "packaging/container/wheels"
@@ -59,19 +62,25 @@ kill $!
 wait $! || true
 """
 
-# Docker's own layout, of overlay2. `diff` is a layer's files: on this host, or seen through hostfs.
+# Docker's own layout, of overlay2. `diff` is a layer's files: here a link to them, since dockerd
+# unmounts whatever it finds below its folder when it ends. Below /run a chroot sees them too.
 _PRELOAD = """
 set -eu
-cd "$1"
-mkdir -p /var/lib/docker/image /var/lib/docker/overlay2
-cp -a image/overlay2 /var/lib/docker/image/
-cp -a overlay2/l /var/lib/docker/overlay2/
-for layer in overlay2/*/diff; do
-    layer=${layer%/diff}
-    mkdir "/var/lib/docker/$layer"
-    for file in "$layer"/*; do [ ! -f "$file" ] || cp -a "$file" "/var/lib/docker/$layer/"; done
-    mkdir "/var/lib/docker/$layer/diff" "/var/lib/docker/$layer/work"
-    mount --bind -o ro "$layer/diff" "/var/lib/docker/$layer/diff"
+layers=/run/bgp-ipvlan-images
+mkdir -p $layers "$3" /var/lib/docker/image /var/lib/docker/overlay2
+mount --bind "$1/overlay2" $layers
+mount -o remount,bind,ro $layers
+mount --bind "$2" "$3"
+cp -a "$1/image/overlay2" /var/lib/docker/image/
+cp -a $layers/l /var/lib/docker/overlay2/
+cd /var/lib/docker/overlay2
+for layer in $(ls $layers); do
+    [ -d "$layers/$layer/diff" ] || continue
+    mkdir "$layer" "$layer/work"
+    ln -s "$layers/$layer/diff" "$layer/diff"
+    for file in committed link lower; do
+        [ ! -f "$layers/$layer/$file" ] || cp -a "$layers/$layer/$file" "$layer/"
+    done
 done
 """
 
@@ -81,14 +90,14 @@ class Docker(dockerhost.Docker):
 
     def _prepare(self) -> None:
         super()._prepare()
-        self.host.run("bash", "-c", _PRELOAD, "preload", store() / "docker")
+        self.host.run("bash", "-c", _PRELOAD, "preload", store() / "docker", CODE, SEEN)
 
 
 def store() -> Path:
     """Where they are, whether or not they have been built."""
     digest = hashlib.sha256()
-    for file in _recipe_files():
-        digest.update(file.read_bytes())
+    for name in (*_RECIPE, _LOCK):
+        digest.update((uml.REPOSITORY / name).read_bytes())
     return newdocker.CACHE / f"images-{digest.hexdigest()[:12]}"
 
 
@@ -118,14 +127,6 @@ def ensure(say: Callable[[str], None]) -> None:
     say("The images are ready")
 
 
-def _recipe_files() -> list[Path]:
-    found: list[Path] = []
-    for name in _RECIPE:
-        place = uml.REPOSITORY / name
-        found += [place] if place.is_file() else (p for p in place.iterdir() if p.is_file())
-    return sorted(found)
-
-
 def _build(work: Path, say: Callable[[str], None]) -> None:
     context = work / "context"
     for name in (*_CONTEXT, ".dockerignore"):
@@ -135,13 +136,9 @@ def _build(work: Path, say: Callable[[str], None]) -> None:
     only = ["--python-version", _PYTHON, "--only-binary", ":all:", "--require-hashes"]
     _run([*pip, *only, "-r", str(context / _LOCK), "-d", str(context / _WHEELS)], say)
     cgroup = namespace.PREFIX + work.name
+    mirror = f"MIRROR={newdocker.debian_mirror()}"
     try:
-        _run(
-            ["env", f"MIRROR={newdocker.debian_mirror()}", "bash", "-c", _BUILD, "build"]
-            + [str(work), cgroup],
-            say,
-            isolated=True,
-        )
+        _run(["env", mirror, "bash", "-c", _BUILD, "build", str(work), cgroup], say, isolated=True)
     finally:
         namespace._remove_cgroups(cgroup)  # noqa: SLF001
     _delete(context)
