@@ -46,10 +46,11 @@ class Bird:
         self._file.write_text(text)
         self.process: process.Process
 
-    def start(self, *more: str) -> None:
+    def start(self, *, restarting: bool = False) -> None:
         """Start it and wait until it answers."""
+        again = ["-R"] if restarting else []
         self.process = self.host.start(
-            *("bird", "-f", "-c", str(self._file), "-s", "/run/bird.ctl", *more), log="bird.log"
+            *("bird", "-f", "-c", str(self._file), "-s", "/run/bird.ctl", *again), log="bird.log"
         )
         show = ("birdc", "-s", "/run/bird.ctl", "show status")
         namespace.wait_until(
@@ -72,17 +73,26 @@ class Frr:
         self._file.write_text(configuration("frr", other=other))
         host.run("chown", "frr:frr", self._file)
 
-    def start(self) -> None:
+        self.processes: list[process.Process] = []
+
+    def start(self, *, restarting: bool = False) -> None:  # noqa: ARG002 - it always says so
         """Start both and wait until they answer."""
-        self._daemon("zebra")
+        self._daemon("zebra", "-K", "60")
         self._daemon("bgpd", "-f", str(self._file))
 
+    def kill(self) -> None:
+        """SIGKILL for both."""
+        for one in self.processes:
+            one.kill()
+        self.processes.clear()
+
     def _daemon(self, name: str, *more: str) -> None:
-        self.host.start(
+        started = self.host.start(
             *(f"/usr/lib/frr/{name}", "-i", f"/run/frr/{name}.pid", "-z", "/run/frr/zserv.api"),
             *("--vty_socket", "/run/frr", "-A", "127.0.0.1", "--log", "stdout", *more),
             log=f"{name}.log",
         )
+        self.processes.append(started)
         show = ("vtysh", "-d", name, "-c", "show version")
         namespace.wait_until(
             lambda: not self.host.run(*show, check=False).returncode, f"{name} to answer"

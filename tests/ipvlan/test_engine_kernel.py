@@ -33,6 +33,7 @@ class Site:
             for n, host in enumerate(self.hosts, 1)
         )
         lab.wire(one, two)
+        self.daemons: list[recipes.Bird | recipes.Frr] = []
         self.agents = [self._boot(host, other=host is self.hosts[1]) for host in self.hosts]
         self.plugins = [agent.Plugin(host) for host in self.hosts]
         self.containers = [self._subnet(n, plugin) for n, plugin in enumerate(self.plugins, 1)]
@@ -44,7 +45,8 @@ class Site:
             host.run(*command)
         ours = agent.Agent(host, *recipes.flags(self.name))
         ours.start()
-        DAEMONS[self.name](host, other=other).start()
+        self.daemons.append(DAEMONS[self.name](host, other=other))
+        self.daemons[-1].start()
         return ours
 
     def _subnet(self, number: int, plugin: agent.Plugin) -> agent.Container:
@@ -187,6 +189,48 @@ def test_restart_loses_no_packet(site: Site, how: str) -> None:
         wait(site.hosts[0], *subnet(2))
 
 
+def test_restart_of_the_routing_daemon(site: Site) -> None:
+    """A kill -9 of that: by graceful restart and what it leaves in the kernel nothing is lost."""
+    a, b = site.hosts
+    with no_loss(site):
+        site.daemons[1].kill()
+        site.daemons[1].start(restarting=True)
+        # It takes part again: what is new comes through, in both directions.
+        networks = [
+            plugin.create_network(f"10.7.{n}.0/24", gateway=f"10.7.{n}.1/24")
+            for n, plugin in enumerate(site.plugins, 1)
+        ]
+        wait(a, *subnet(2), "10.7.2.0/24")
+        wait(b, *subnet(1), "10.7.1.0/24")
+        for plugin, network in zip(site.plugins, networks, strict=True):
+            plugin.delete_network(network)
+        wait(a, *subnet(2))
+        wait(b, *subnet(1))
+
+
+def test_moved(site: Site) -> None:
+    """A container moves: where its address comes up is where it is, though still announced elsewhere."""
+    networks = [
+        plugin.create_network("10.9.0.0/24", gateway="10.9.0.1/24", **STRETCHED)
+        for plugin in site.plugins
+    ]
+    a, b = site.hosts
+    old = site.plugins[0].container(networks[0], "10.9.0.11/24")
+    wait(b, *subnet(1), "10.9.0.11")
+    new = site.plugins[1].container(networks[1], "10.9.0.11/24")
+    old.remove()
+    wait(a, *subnet(2), "10.9.0.11")
+    wait(b, *subnet(1))
+    # With a rule before the main table the old host's blackhole is in the way, until it goes.
+    namespace.wait_until(lambda: a.ping("10.9.0.11"), "the container in its new place")
+    assert site.containers[0].ping("10.9.0.11")
+
+    new.remove()
+    wait(a, *subnet(2))
+    for plugin, network in zip(site.plugins, networks, strict=True):
+        plugin.delete_network(network)
+
+
 def test_drained(site: Site) -> None:
     """`drain` takes everything away from the other host, over a restart too; `undrain` brings it back."""
     ours, other = site.agents[1], site.hosts[0]
@@ -197,6 +241,36 @@ def test_drained(site: Site) -> None:
     wait(other)
     ours.run("undrain")
     wait(other, *subnet(2))
+
+
+def test_with_a_host_that_speaks_itself() -> None:
+    """One host with BIRD, the other with our own speaker: they reach each other's containers.
+
+    And neither makes a network that the other one has.
+    """
+    with namespace.Lab() as lab:
+        a, b = hosts = lab.host("a"), lab.host("b")
+        lab.wire(namespace.Port(a, "eth1", (f"{A}/24",)), namespace.Port(b, "eth1", (f"{B}/24",)))
+        kernel = agent.Agent(a, *recipes.flags("BIRD"))
+        own = ("--host-interface", "eth1", "--as", "64512", "--neighbor", A)
+        speaker = agent.Agent(b, *own)
+        for one in (kernel, speaker):
+            one.start()
+        recipes.Bird(a).start()
+        speaker.established()
+        containers = []
+        for n, host in enumerate(hosts, 1):
+            plugin = agent.Plugin(host)
+            network = plugin.create_network(f"10.1.{n}.0/24", gateway=f"10.1.{n}.1/24")
+            containers.append(plugin.container(network, f"10.1.{n}.2/24"))
+        wait(a, "10.1.2.0/24")
+        wait(b, "10.1.1.0/24")
+        assert containers[0].ping("10.1.2.2")
+        assert containers[1].ping("10.1.1.2")
+        with pytest.raises(agent.PluginError, match=f"{A} already announces"):
+            agent.Plugin(b).create_network("10.1.1.0/25", gateway="10.1.1.1/25")
+        with pytest.raises(agent.PluginError, match="proto bird"):
+            agent.Plugin(a).create_network("10.1.2.0/24", gateway="10.1.2.1/24")
 
 
 def test_network_removed(site: Site) -> None:
