@@ -93,6 +93,24 @@ def test_what_an_earlier_run_left(host: namespace.Host) -> None:
     assert there(host) == set(OURS[:2])
 
 
+def test_cleared(host: namespace.Host) -> None:
+    """What is left in either table goes, and nothing else."""
+    stranger = "blackhole 10.3.0.0/24 proto 179 metric 5"
+    for table in ("179", "main"):
+        conftest.ip(host, f"route add {stranger} table {table}")
+
+    async def main() -> int:
+        for table in (announced.TABLE, model.MAIN):
+            async with started(table) as one:
+                await one.routes.ensure(nets(OURS))
+        return await announced.clear()
+
+    assert conftest.inside(host, main) == 8
+    for table in ("179", "main"):
+        assert there(host, table) == set()
+        assert stranger in " ".join(host.run("ip", "route", "show", "table", table).stdout.split())
+
+
 def test_more_than_one_send(host: namespace.Host) -> None:
     """Thousands are written, read back as they are, and deleted."""
     many = {ipaddress.ip_network((0x0A000000 + n, 32)) for n in range(3000)}

@@ -203,6 +203,26 @@ class AnnouncedRoutes:
             self._on_change()
 
 
+async def clear() -> int:
+    """Remove what a daemon with `--engine kernel` has left: for one with another engine, and none.
+
+    Returns:
+        How many routes there were.
+
+    Raises:
+        errors.KernelError: `kernel-refused`.
+    """
+    count = 0
+    for table in (TABLE, model.MAIN):
+        routes = AnnouncedRoutes(table)
+        await routes.start(lambda: None)
+        try:
+            count += (await routes.ensure(()))[0]
+        finally:
+            await routes.close()
+    return count
+
+
 def _translated(error: OSError) -> errors.KernelError:
     text = nl.describe(error.errno or 0)
     return errors.KernelError(
