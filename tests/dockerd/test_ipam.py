@@ -20,7 +20,7 @@ WEB = ("-d", "macvlan", "-o", "parent=eth1", "--ipam-driver", "bgp-ipvlan")
 class Site:
     """A Docker host with our daemon."""
 
-    def __init__(self, lab: namespace.Lab, engine: dockerhost.Engine) -> None:
+    def __init__(self, lab: namespace.Lab, engine: dockerhost.Engine, *options: str) -> None:
         self.host, neighbor = lab.host("a"), lab.host("neighbor")
         lab.wire(
             namespace.Port(self.host, "eth1", (f"{US}/24",)),
@@ -28,7 +28,7 @@ class Site:
         )
         self.agent = agent.Agent(self.host, *FLAGS, "--debug")
         self.agent.start()
-        self.docker = dockerhost.Docker(self.host, engine)
+        self.docker = dockerhost.Docker(self.host, engine, options=options)
         self.docker.start()
 
     def create(self, *options: str) -> None:
@@ -164,3 +164,15 @@ def test_what_a_create_of_ours_is_told(site: Site) -> None:
     said = site.refused(*ours)
     assert "[pool-in-use]" in said, said
     assert "10.1.1.0/24" in said, said
+
+
+@pytest.mark.parametrize("engine", [dockerhost.DEBIAN, dockerhost.NEW], ids=lambda e: e.name)
+def test_dockers_own_pools_can_be_ours(engine: dockerhost.Engine) -> None:
+    """With `default-address-pools` a create with no flag but -d passes every check of ours."""
+    if require.ipvlan_here():
+        pytest.skip("this kernel has ipvlan")
+    if engine is dockerhost.NEW:
+        newdocker.ensure(print)
+    with namespace.Lab() as lab:
+        site = Site(lab, engine, "--default-address-pool", "base=10.1.1.0/24,size=25")
+        assert "[no-ipvlan]" in site.refused()

@@ -25,7 +25,7 @@ class Site:
             namespace.Port(self.b, "eth1", (f"{B}/24",)),
         )
         flags = ("--host-interface", "eth1", "--as", "64512", "--debug", "--neighbor")
-        self.agent = agent.Agent(self.a, *flags, B)
+        self.agent = agent.Agent(self.a, *flags, B, "--ipvlan-subnet", "10.1.0.0/22")
         self.other = agent.Agent(self.b, *flags, A)
         self.agent.start()
         self.other.start()
@@ -147,3 +147,29 @@ def dockerd_killed(site: Site) -> None:
     docker.run("rm", "-f", "two")
     docker.run("network", "rm", "web")
     site.wait_on_b("10.1.1.0/24", there=False)
+
+
+def own_addresses(site: Site) -> None:
+    """No --subnet: ours, past what b announces; a host route per container; restarts; rm."""
+    docker = site.docker
+    create = ("network", "create", "-d", "bgp-ipvlan", "--ipam-driver", "bgp-ipvlan")
+    half = ("--ipam-opt", "prefix-length=23")
+    docker.run(*create, *half, "-o", "bgp.advertise=endpoint", "web")
+    refused = docker.refused(*create, *half, "more")
+    assert "[pool-in-use]" in refused, "the other half has 10.1.2.0/24 of b in it"
+    docker.run("run", "-d", "--name", "three", "--network", "web", "busybox", "sleep", "3600")
+    site.wait_on_b("10.1.0.2", there=True)
+    assert site.remote.ping("10.1.0.2")
+    site.agent.kill()
+    site.agent.start()
+    site.agent.established()
+    # Docker does not tell us of it again, and it is nobody else's.
+    other = docker.run("run", "--rm", "--network", "web", "busybox", "ip", "address")
+    assert "10.1.0.3/23" in other, other
+    assert site.remote.ping("10.1.0.2")
+    docker.run("rm", "-f", "three")
+    docker.run("network", "rm", "web")
+    site.wait_on_b("10.1.0.2", there=False)
+    docker.run(*create, *half, "web")
+    assert docker.inspect("network", "web")["IPAM"]["Config"][0]["Subnet"] == "10.1.0.0/23"
+    docker.run("network", "rm", "web")

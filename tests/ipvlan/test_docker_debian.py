@@ -25,3 +25,8 @@ def test_whole_life(site: docker_story.Site) -> None:
 def test_dockerd_killed(site: docker_story.Site) -> None:
     """Kill -9 of dockerd does not cut a container off."""
     docker_story.dockerd_killed(site)
+
+
+def test_own_addresses(site: docker_story.Site) -> None:
+    """Subnet and addresses from our IPAM driver."""
+    docker_story.own_addresses(site)

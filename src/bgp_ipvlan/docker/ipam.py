@@ -10,8 +10,8 @@ answer. Docker's API is never called here.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
-import itertools
 import logging
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -28,8 +28,8 @@ SPACE = "bgp-ipvlan"
 host's interfaces itself, which it would by asking again and again (sheet, section 5)."""
 COMING = 60.0
 """Seconds that a pool may take to get its network, and an address its container."""
-_TRIES = 1_024
-"""Candidates for a network's subnet that are compared with what neighbours announce."""
+_SEARCH = 10.0
+"""Seconds in which candidates for a subnet are compared with what neighbours announce."""
 _RESTS = 1_024
 """Addresses of a pool whose return is remembered."""
 _LENGTH = {4: "prefix-length", 6: "prefix-length6"}
@@ -159,11 +159,12 @@ class Driver:
                 f"to {within.max_prefixlen}, since --ipvlan-subnet is {within}",
             )
         taken = await self._taken_prefixes()
-        found = plan.pools.subnets(within, length, taken)
-        for prefix in itertools.islice(found, _TRIES):
-            # The whole is what the administrator means, come what may: CreateNetwork tells.
-            if prefix == within or not await self._elsewhere(prefix):
-                return prefix
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_SEARCH):
+                for prefix in plan.pools.subnets(within, length, taken):
+                    # The whole is what the administrator means, come what may: the create tells.
+                    if prefix == within or not await self._elsewhere(prefix):
+                        return prefix
         inside = [(p, who) for p, who in taken.items() if _overlap(p, within)]
         users = "; ".join(f"{p} {who}" for p, who in inside[:3]) or "other hosts announce them"
         raise errors.Refused(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import dataclasses
 import ipaddress
@@ -215,6 +216,19 @@ async def test_all_given_away(tmp_path: Path) -> None:
         for _ in range(4):
             await it.pool()
         await refused(it.pool(), "pool-in-use", "no free /24", "10.1.0.0/24", "10.1.2.0/24")
+
+
+async def test_the_search_has_an_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Others announce all of a large subnet: told in time, before Docker gives up."""
+
+    async def elsewhere(*_: object, **__: object) -> None:
+        await asyncio.sleep(0)
+        raise errors.Refused("announced-elsewhere", "by another host")
+
+    monkeypatch.setattr(ipam, "_SEARCH", 0.05)
+    async with opened(tmp_path, "fd00::/16") as it:
+        monkeypatch.setattr(it.world.core, "check_create", elsewhere)
+        await refused(it.pool(v6=True), "pool-in-use", "other hosts announce")
 
 
 # --- addresses ---------------------------------------------------------------------------------
