@@ -9,7 +9,7 @@ import pytest
 from lab import namespace
 from tests.interop import scene as scene_
 
-ENGINES = (scene_.EMBEDDED,)
+ENGINES = (scene_.EMBEDDED, scene_.ATTACHED_3, scene_.SPAWNED_3)
 
 
 @pytest.fixture(scope="module", params=ENGINES, ids=lambda engine: engine.name)

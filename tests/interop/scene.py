@@ -1,8 +1,8 @@
 """One host whose engine is any of ours, and three BIRDs on the same wire: what the contract runs on.
 
-`LEFT` and `RIGHT` are in other ASes, `INSIDE` is in ours. The right one's session is on IPv6, and
-it waits to be connected to. BIRD's own tool is the witness of what we say; what the engine has told
-and what it answers are compared with what BIRD was made to say.
+`LEFT` and `RIGHT` are in other ASes, `INSIDE` is in ours. The right one's session is on IPv6. BIRD's
+own tool is the witness of what we say; what the engine has told and what it answers are compared
+with what BIRD was made to say.
 """
 
 from __future__ import annotations
@@ -12,7 +12,9 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from lab import namespace, peers, process
+import pytest
+
+from lab import namespace, newgobgp, peers, process
 from tests.interop.site import OurSpeaker
 
 US, LEFT, RIGHT, INSIDE = (f"192.0.2.{number}" for number in range(1, 5))
@@ -43,9 +45,9 @@ class Engine:
     """Which of our engines, and whose gobgpd."""
 
     name: str
-    command: tuple[str, ...] = ()
+    command: str = ""
     """gobgpd, where there is one."""
-    tool: tuple[str, ...] = ()
+    tool: str = ""
     """Its gobgp."""
     spawned: bool = False
     """We start it ourselves."""
@@ -55,10 +57,16 @@ class Engine:
         """Whether a gobgpd speaks for us."""
         return bool(self.command)
 
+    @property
+    def burst(self) -> tuple[str, ...]:
+        """As many prefixes of our own as are a burst: gobgpd is told one by one."""
+        return MANY[:1000] if self.gobgp else MANY
+
 
 EMBEDDED = Engine("embedded")
-ATTACHED_3 = Engine("gobgp-attached-3", ("gobgpd",), ("gobgp",))
-SPAWNED_3 = Engine("gobgp-spawned-3", ("gobgpd",), ("gobgp",), spawned=True)
+ATTACHED_3 = Engine("gobgp-attached-3", "gobgpd", "gobgp")
+SPAWNED_3 = Engine("gobgp-spawned-3", "gobgpd", "gobgp", spawned=True)
+ATTACHED_4 = Engine("gobgp-attached-4", str(newgobgp.daemon()), str(newgobgp.tool()))
 
 
 class Gobgpd:
@@ -80,8 +88,7 @@ class Gobgpd:
     def start(self, *, restarting: bool = False) -> None:
         """Start it, and wait until it answers."""
         self.process = self.host.start(
-            *(*self._engine.command, "-f", str(self.document), "--api-hosts", API),
-            "--pprof-disable",
+            *(self._engine.command, "-f", self.document, "--api-hosts", API, "--pprof-disable"),
             *(["-r"] if restarting else []),
             log="gobgpd.log",
         )
@@ -89,11 +96,11 @@ class Gobgpd:
 
     def ctl(self, *words: str) -> Any:
         """One gobgp command; its JSON."""
-        return json.loads(self.host.run(*self._engine.tool, "-j", *words).stdout or "null")
+        return json.loads(self.host.run(self._engine.tool, "-j", *words).stdout or "null")
 
     def run(self, *words: str) -> str:
         """One gobgp command that prints no JSON."""
-        return self.host.run(*self._engine.tool, *words).stdout
+        return self.host.run(self._engine.tool, *words).stdout
 
     def paths(self, prefix: str) -> list[dict[str, Any]]:
         """What it has for a prefix in its global table."""
@@ -103,11 +110,25 @@ class Gobgpd:
 
 
 def document() -> str:
-    """Of a gobgpd that knows who it is, and nobody else."""
-    return (
-        f'[global.config]\nas = {AS}\nrouter-id = "{US}"\n'
-        "[global.use-multiple-paths.config]\nenabled = true\n"
-    )
+    """Of a gobgpd that knows who it is, and nobody else; what it learns it passes on to nobody."""
+    return f"""
+[global.config]
+as = {AS}
+router-id = "{US}"
+[global.use-multiple-paths.config]
+enabled = true
+[global.apply-policy.config]
+export-policy-list = ["own"]
+default-export-policy = "reject-route"
+[[policy-definitions]]
+name = "own"
+[[policy-definitions.statements]]
+name = "own"
+[policy-definitions.statements.conditions.bgp-conditions]
+route-type = "local"
+[policy-definitions.statements.actions]
+route-disposition = "accept-route"
+"""
 
 
 class Scene:
@@ -141,7 +162,7 @@ class Scene:
         )
         self.host = hosts[0]
         self.left = _bird(hosts[1], LEFT_AS, US, LEFT, OF_LEFT, OF_LEFT6)
-        self.right = _bird(hosts[2], RIGHT_AS, US6, RIGHT, OF_RIGHT, passive=True)
+        self.right = _bird(hosts[2], RIGHT_AS, US6, RIGHT, OF_RIGHT)
         self.inside = _bird(hosts[3], AS, US, INSIDE, OF_INSIDE)
         self.birds = (self.left, self.right, self.inside)
         self._more: set[str] = set()
@@ -150,7 +171,7 @@ class Scene:
         if engine.gobgp:
             flags += ["--engine", "gobgp"]
             if engine.spawned:
-                flags += ["--command", engine.command[0], "--document", str(self.gobgpd.document)]
+                flags += ["--command", engine.command]
             else:
                 flags += ["--api", API]
         self.ours = OurSpeaker(self.host, AS, *map(json.dumps, neighbors), more=flags)
@@ -169,12 +190,19 @@ class Scene:
         said = [json.dumps(ours(one) if isinstance(one, str) else one) for one in announce]
         said = said or [json.dumps(ours(OURS)), json.dumps(ours(OURS6))]
         self.ours.start(*said, restarted=restarted)
-        self.ours.wait(lambda: self.ours.events("started"), "our speaker to start")
+        process_ = self.ours.process
+        namespace.wait_until(
+            lambda: self.ours.events("started") or not process_.alive, "our speaker to start"
+        )
+        assert process_.alive, process_.tail(40)
 
     def ready(self) -> None:
         """As after `up`: all sessions stand, all tables are whole, nothing more is announced."""
         self.order("configure", neighbors=NEIGHBORS)
         self.withdraw(*self._more)
+        for bird in self.birds:
+            bird.originate(*bird.speaker.originate)
+            bird.ctl("enable all")
         for bird, address in self.each():
             self.wait(lambda b=bird, a=address: b.established(a), "a session")  # type: ignore[misc]
         self.wait(lambda: self.prefixes() == THEIRS, "our table to be whole")
@@ -240,24 +268,22 @@ def ours(prefix: str, **more: Any) -> dict[str, Any]:
     }
 
 
+def cannot(scene: Scene, why: str) -> None:
+    """This is not for an engine whose sessions are a gobgpd's, by its nature."""
+    if scene.engine.gobgp:
+        pytest.skip(f"not with gobgpd: {why}")
+
+
 def sessions(bird: peers.Bird) -> int:
     """How often BIRD has logged that its session came up."""
     return bird.process.output().count("BGP session established")
 
 
-def _bird(
-    host: namespace.Host,
-    local_as: int,
-    us: str,
-    address: str,
-    *prefixes: str,
-    passive: bool = False,
-) -> peers.Bird:
-    neighbor = peers.Neighbor(address=us, remote_as=AS, passive=passive)
+def _bird(host: namespace.Host, local_as: int, us: str, address: str, *prefixes: str) -> peers.Bird:
     speaker = peers.Speaker(
         local_as=local_as,
         router_id=address,
-        neighbors=(neighbor,),
+        neighbors=(peers.Neighbor(address=us, remote_as=AS),),
         originate=prefixes,
         ipv6=True,
     )

@@ -21,6 +21,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from bgp_ipvlan import config as config_
 from bgp_ipvlan import errors, model, ports
 from bgp_ipvlan.bgp import policy
 from bgp_ipvlan.engines import embedded
@@ -94,15 +95,15 @@ def main() -> None:
     )
     parser.add_argument("--speaker", default="{}", help="more of SpeakerConfig, a JSON object")
     parser.add_argument("--orders", type=Path, help="socket to listen on for `Orders`")
-    parser.add_argument("--engine", choices=model.EngineKind, default=model.EngineKind.EMBEDDED)
+    parser.add_argument("--engine", choices=[*model.EngineKind], default=model.EngineKind.EMBEDDED)
     parser.add_argument("--api", help="where gobgpd is; without it one is started")
     parser.add_argument("--command", default="gobgpd", help="how it is started")
-    parser.add_argument("--document", type=Path, help="its configuration")
     parser.add_argument("--brief", action="store_true", help="no line for each route")
     parser.add_argument("--restart-time", type=int, default=30)
     parser.add_argument("--restarted", action="store_true")
     arguments = parser.parse_args()
     logging.basicConfig(stream=sys.stderr, level=logging.DEBUG)
+    logging.getLogger("grpc").setLevel(logging.WARNING)
     try:
         asyncio.run(run(arguments))
     except errors.EngineError as error:
@@ -141,15 +142,27 @@ def made(
     """The engine that the command line names."""
     if arguments.engine == model.EngineKind.EMBEDDED:
         return embedded.EmbeddedEngine(config, printer)
-    from bgp_ipvlan.engines.gobgp import engine
+    from bgp_ipvlan.engines import gobgp
 
-    return engine.GobgpEngine(
+    return gobgp.GobgpEngine(
         config,
         printer,
         api=arguments.api,
         command=arguments.command,
-        document=arguments.document.read_text() if arguments.document else "",
+        document="" if arguments.api else _document(config),
     )
+
+
+def _document(speaker: model.SpeakerConfig) -> str:
+    """Of the gobgpd that is started, as the daemon makes it."""
+    settings = config_.Settings(
+        local_as=speaker.local_as,
+        router_id=speaker.router_id,
+        neighbors=speaker.neighbors,
+        restart_time=speaker.restart_time,
+        maximum_paths=speaker.maximum_paths,
+    )
+    return config_.gobgp_document(settings)
 
 
 class Orders:

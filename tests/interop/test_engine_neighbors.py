@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 import re
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -31,6 +31,7 @@ from tests.interop.scene import (
     US,
     US6,
     Scene,
+    cannot,
     sessions,
 )
 
@@ -48,7 +49,6 @@ def others(scene: Scene) -> Iterator[Scene]:
 
 def test_shown_while_established(scene: Scene) -> None:
     """State, since when, both ends, what was negotiated, and counters."""
-    found = scene.neighbor(RIGHT6)
     expected = {
         "address": RIGHT6,
         "remote_as": RIGHT_AS,
@@ -68,7 +68,8 @@ def test_shown_while_established(scene: Scene) -> None:
         "dynamic": False,
         "families": [1, 2],
     }
-    assert {name: found[name] for name in expected} == expected
+    scene.wait(lambda: expected.items() <= scene.neighbor(RIGHT6).items(), "all to be counted")
+    found = scene.neighbor(RIGHT6)
     assert {"route-refresh", "graceful-restart", "four-octet-as"} & set(found["capabilities"])
     assert 0 <= time.time() - found["since"] < 120
     inside = scene.neighbor(INSIDE)
@@ -86,6 +87,14 @@ def test_counters_move(scene: Scene) -> None:
     scene.withdraw(LATER)
     scene.wait(lambda: scene.neighbor(LEFT)["received"] == 2, "one less received")
     scene.wait(lambda: scene.neighbor(LEFT)["sent"] == 2, "one less sent")
+
+
+def test_refused_paths_are_counted(scene: Scene) -> None:
+    """What import rules refuse is received all the same, and shown as refused."""
+    strict = {**TO_LEFT, "import_rules": [f"{OF_LEFT} le 24"]}
+    scene.order("configure", neighbors=[strict, TO_RIGHT, TO_INSIDE])
+    counted = {"received": 2, "refused": 1}
+    scene.wait(lambda: counted.items() <= scene.neighbor(LEFT).items(), "it to be counted")
 
 
 def test_shown_while_down(others: Scene) -> None:
@@ -124,6 +133,16 @@ def test_configure_removes_and_adds(others: Scene) -> None:
     scene.wait(lambda: scene.prefixes() == THEIRS, "its paths to be back")
 
 
+def test_connects(others: Scene, request: pytest.FixtureRequest) -> None:
+    """A neighbour that waits to be connected to is connected to."""
+    scene, before = others, sessions(others.left)
+    _to_us(scene, passive=True)
+    request.addfinalizer(lambda: _to_us(scene))
+    scene.order("reset", address=LEFT)
+    namespace.wait_until(lambda: sessions(scene.left) > before, "the session")
+    peers.wait_learned(scene.left, OURS)
+
+
 def test_configure_changes_one(others: Scene) -> None:
     """New values that the session cannot go on with: it ends, and comes back with them."""
     scene, before = others, sessions(others.left)
@@ -152,8 +171,8 @@ def test_password(others: Scene, request: pytest.FixtureRequest) -> None:
     secret = {**TO_LEFT, "password": "correct-horse"}
     scene.order("configure", neighbors=[secret, TO_RIGHT, TO_INSIDE])
     scene.wait(lambda: scene.neighbor(LEFT)["state"] != "Established", "the end")
-    _set_password(scene, "correct-horse")
-    request.addfinalizer(lambda: _set_password(scene, ""))
+    _to_us(scene, password="correct-horse")
+    request.addfinalizer(lambda: _to_us(scene))
     scene.wait(lambda: scene.neighbor(LEFT)["state"] == "Established", "the session")
     assert scene.neighbor(LEFT)["password"] is True
     signed = scene.host.run("ss", "-Htni", "state", "established").stdout
@@ -190,6 +209,7 @@ def test_reset(others: Scene) -> None:
 
 def test_soft_reset(others: Scene) -> None:
     """ROUTE-REFRESH: BIRD says all of it again, on the same session, and nothing changes here."""
+    cannot(others, "it never sends ROUTE-REFRESH, it keeps what neighbours said and looks again")
     scene, before = others, sessions(others.left)
     scene.order("gone")
     said = _exported(scene.left)
@@ -268,6 +288,7 @@ def _exported(bird: peers.Bird) -> int:
     return sum(map(int, re.findall(r"Export updates:(?:\s+\S+){4}\s+(\d+)", shown)))
 
 
-def _set_password(scene: Scene, password: str) -> None:
-    neighbor = dataclasses.replace(scene.left.speaker.neighbors[0], password=password)
+def _to_us(scene: Scene, **more: Any) -> None:
+    """How the left neighbour's side of our session is configured."""
+    neighbor = peers.Neighbor(address=US, remote_as=AS, **more)
     scene.left.change(neighbors=(neighbor,))
