@@ -12,12 +12,14 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from bgp_ipvlan import model
-from bgp_ipvlan.engines.gobgp import dialects
+from bgp_ipvlan.engines.gobgp import dialects, wire
 from bgp_ipvlan.engines.gobgp.proto import gobgp_pb2 as messages
 
 _AS_SET, _AS_SEQUENCE = 1, 2
 _OPAQUE = 0x03
 _NON_TRANSITIVE = 0x40
+_NEXT_HOPS = 2
+"""The field of MP_REACH_NLRI with them; the one with the prefixes comes after it."""
 
 
 def address(text: str) -> model.Address:
@@ -67,13 +69,20 @@ def _next_hop(_: dialects.Dialect, value: bytes) -> dict[str, Any]:
     return {"next_hop": address(messages.Text.FromString(value).value)}
 
 
-def next_hops(value: bytes) -> tuple[str, ...]:
-    """Those of MP_REACH_NLRI."""
-    return tuple(messages.MpReach.FromString(value).next_hops)
+def next_hops(attribute: bytes) -> bytes:
+    """What stands in MP_REACH_NLRI before the prefixes: family and next hops."""
+    *_, (_, value, end) = wire.spans(attribute, 0, len(attribute))  # of an Any, of a oneof
+    # Not parsed: GoBGP 3 has hundreds of prefixes there, for each path those of its whole UPDATE.
+    begin = value
+    for number, _, stop in wire.spans(attribute, value, end):
+        if number > _NEXT_HOPS:
+            break
+        begin = stop
+    return attribute[value:begin]
 
 
 def _reach(_: dialects.Dialect, value: bytes) -> dict[str, Any]:
-    hops = [address(text) for text in next_hops(value)]
+    hops = [address(text) for text in messages.MpReach.FromString(value).next_hops]
     if not hops:
         return {}
     first, second = hops[0], hops[1] if len(hops) > 1 else None

@@ -28,10 +28,8 @@ _MOST = 100_000
 _FAMILIES = {1: model.Family.IPV4, 2: model.Family.IPV6}
 _UNICAST = 1
 _NOBODY = ipaddress.IPv4Address(0)
-_REACH = {
-    "3": b"\x0a\x2ftype.googleapis.com/apipb.MpReachNLRIAttribute",
-    "4": b"\x62",
-}
+_REACH_TYPE = b"type.googleapis.com/apipb.MpReachNLRIAttribute"
+_REACH = {"3": bytes((0x0A, len(_REACH_TYPE))) + _REACH_TYPE, "4": b"\x62"}
 """How MP_REACH_NLRI begins: as an Any, and as a field of the oneof. It names the prefix as well
 as the next hop, so it is no part of a set that prefixes share."""
 
@@ -70,8 +68,7 @@ class Decoder:
         sets = tuple(parts)
         for number, part in enumerate(sets):
             if part.startswith(self._reach):
-                hops = attributes.next_hops(self._dialect.attribute(part)[1])
-                sets = (*sets[:number], hops, *sets[number + 1 :])
+                sets = (*sets[:number], attributes.next_hops(part), *sets[number + 1 :])
                 break
         key = (raw.neighbor_ip, raw.source_id, raw.source_asn, raw.identifier, sets)
         found = self._young.get(key)

@@ -54,14 +54,15 @@ def spans(data: bytes, start: int, end: int) -> Iterator[tuple[int, int, int]]:
             raise ValueError(f"unknown wire type {kind}")
 
 
-def slices(data: bytes, start: int, end: int, count: int) -> Iterator[bytes]:
-    """Cut a message into messages of at most `count` fields.
+def slices(data: bytes, start: int, end: int, *, count: int, size: int) -> Iterator[bytes]:
+    """Cut a message into messages of at most `count` fields and about `size` octets.
 
     Args:
         data: in which it is.
         start: where it begins.
         end: where it ends.
         count: fields with a length; others do not count.
+        size: octets after which a slice has enough.
 
     Raises:
         ValueError: this is no message.
@@ -69,7 +70,7 @@ def slices(data: bytes, start: int, end: int, count: int) -> Iterator[bytes]:
     cut, number, last = start, 0, start
     for _, _, last in spans(data, start, end):
         number += 1
-        if number == count:
+        if number == count or last - cut >= size:
             yield data[cut:last]
             cut, number = last, 0
     if cut < last:
