@@ -24,12 +24,14 @@ from lab import namespace, newgobgp, peers
 from tests.chaos import sender, witness
 
 AS, LEFT_AS, RIGHT_AS = 64512, 64513, 64514
-US, LEFT, RIGHT, INSIDE, BIRD = (f"192.0.2.{number}" for number in range(1, 6))
+US, LEFT, RIGHT, INSIDE, BIRD, ABSENT = (f"192.0.2.{number}" for number in range(1, 7))
 US6, LEFT6, BIRD6 = "2001:db8::1", "2001:db8::2", "2001:db8::5"
-NEIGHBORS = {LEFT: LEFT_AS, RIGHT: RIGHT_AS, INSIDE: AS, BIRD: AS, LEFT6: LEFT_AS}
+NEIGHBORS = {LEFT: LEFT_AS, RIGHT: RIGHT_AS, INSIDE: AS, BIRD: AS, LEFT6: LEFT_AS, ABSENT: AS}
 PROGRAMS = {"3": Path("/usr/bin/gobgpd"), "4": newgobgp.daemon()}
 HOLD_TIME = 90
 PATIENCE = 20.0
+_SIMPLE = ("10.1.1.0/24", "2001:db8:1::/48")
+"""What tests say in octets of their own."""
 V4, V6 = model.Family.IPV4, model.Family.IPV6
 
 
@@ -78,14 +80,16 @@ class Neighbor:
                 made = sender.Connection(
                     witness.inside(scene.others, dial), self._opening(), HOLD_TIME
                 )
-                if made.established.wait(5.0):
-                    return made
+                while not made.closed.is_set():  # gobgpd is quick to say no
+                    if made.established.wait(0.02):
+                        return made
                 made.close(reset=True)
             return None
 
         found = namespace.wait_until(attempt, f"a session of {address} with gobgpd")
         assert found is not None
         self.connection = found
+        self._said = set(_SIMPLE)
 
     @property
     def router_id(self) -> int:
@@ -115,6 +119,7 @@ class Neighbor:
 
     def announce(self, *prefixes: str, med: int | None = None, hop: str = "") -> None:
         """Prefixes of one family, with the least there can be."""
+        self._said.update(prefixes)
         keys = [model.nlri(ipaddress.ip_network(prefix)) for prefix in prefixes]
         family = model.Family.of(ipaddress.ip_network(prefixes[0]))
         next_hop = ipaddress.ip_address(hop or (str(self.address) if family is V4 else LEFT6))
@@ -125,6 +130,18 @@ class Neighbor:
         keys = [model.nlri(ipaddress.ip_network(prefix)) for prefix in prefixes]
         family = model.Family.of(ipaddress.ip_network(prefixes[0]))
         self.say(*update.withdraw(family, keys))
+
+    def silence(self) -> None:
+        """Take everything back."""
+        for mark in ".", ":":
+            prefixes = [one for one in self._said if mark in one]
+            self.withdraw(*prefixes)
+        self._said = set(_SIMPLE)
+
+    def leave(self) -> None:
+        """End the session with Cease."""
+        self.say(message.notification(message.ProtocolError(message.CEASE, 3)))
+        self.connection.close()
 
     def common(self, *, med: int | None = None) -> bytes:
         """Attributes but for the next hop."""
@@ -192,7 +209,7 @@ class Scene:
         socket_ = self.us.directory / "gobgp.sock"
         self.target = f"unix:{socket_}"
         self._document = self.us.directory / "gobgpd.toml"
-        self._neighbors: list[Neighbor] = []
+        self._neighbors: dict[str, Neighbor] = {}
         self.start()
 
     def start(self) -> None:
@@ -213,9 +230,12 @@ class Scene:
         return self.us.json(tool, "--target", self.target, "-j", *words)
 
     def neighbor(self, address: str) -> Neighbor:
-        """A new session."""
-        made = Neighbor(self, address)
-        self._neighbors.append(made)
+        """One with a session: after one has ended gobgpd takes no other for five seconds."""
+        made = self._neighbors.get(address)
+        if made is None or made.connection.closed.is_set():
+            if made is not None:
+                made.connection.close()
+            made = self._neighbors[address] = Neighbor(self, address)
         return made
 
     @contextlib.asynccontextmanager
@@ -235,12 +255,21 @@ class Scene:
         finally:
             await api.close()
 
-    def clear(self) -> None:
-        """End the sessions of the scripted neighbours."""
-        for one in self._neighbors:
-            one.say(message.notification(message.ProtocolError(message.CEASE, 3)))
+    def end(self) -> None:
+        """The neighbours' sockets are closed; all else ends with the lab."""
+        for one in self._neighbors.values():
             one.connection.close()
-        self._neighbors.clear()
+
+    def clear(self) -> None:
+        """Have the scripted neighbours take back what they have said."""
+        for one in self._neighbors.values():
+            if not one.connection.closed.is_set():
+                one.silence()
+        families = ("ipv4", "ipv6")
+        namespace.wait_until(
+            lambda: not any(self.ctl("global", "rib", "-a", family) for family in families),
+            "gobgpd's table to be empty",
+        )
 
 
 class Listener:
