@@ -145,7 +145,11 @@ def test_endpoints_of_a_stretched_subnet(site: Site) -> None:
 
 
 def test_announced_and_not(site: Site) -> None:
-    """Of a network that is not announced no address is, though the host itself has routes to it."""
+    """No address of a network that is not announced, and no route of the administrator's, is.
+
+    The host itself has routes to both.
+    """
+    site.hosts[0].run("ip", "route", "add", "blackhole", "10.66.0.0/24")
     plugin = site.plugins[0]
     network = plugin.create_network("10.8.0.0/24", gateway="10.8.0.1/24", **SILENT)
     silent = plugin.container(network, "10.8.0.2/24")
@@ -218,6 +222,8 @@ def test_moved(site: Site) -> None:
     old = site.plugins[0].container(networks[0], "10.9.0.11/24")
     wait(b, *subnet(1), "10.9.0.11")
     new = site.plugins[1].container(networks[1], "10.9.0.11/24")
+    # At once: what is here is not elsewhere, whatever is still announced there.
+    wait(b, *subnet(1))
     old.remove()
     wait(a, *subnet(2), "10.9.0.11")
     wait(b, *subnet(1))
