@@ -357,7 +357,10 @@ class Listener:
 
 def many(number: int) -> Iterator[Sequence[str]]:
     """So many prefixes, in handfuls."""
-    names = [f"10.{n >> 8 & 0xFF}.{n & 0xFF}.{(n >> 16) * 32}/27" for n in range(number)]
+    names = [
+        f"{10 + (n >> 19)}.{n >> 8 & 0xFF}.{n & 0xFF}.{(n >> 16 & 7) * 32}/27"
+        for n in range(number)
+    ]
     for start in range(0, number, 1000):
         yield names[start : start + 1000]
 

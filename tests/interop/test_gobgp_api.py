@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import ipaddress
+import signal
 import struct
 import time
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ import pytest
 from bgp_ipvlan import errors, model
 from bgp_ipvlan.bgp import attributes, message
 from bgp_ipvlan.engines.gobgp import api as api_
+from bgp_ipvlan.engines.gobgp import calls
 from lab import namespace, newgobgp, peers, require
 from tests.interop import gobgpapi
 from tests.interop.gobgpapi import INSIDE, LEFT, LEFT6, RIGHT, US, US6, V4, V6
@@ -291,6 +293,24 @@ async def test_announcing(scene: gobgpapi.Scene) -> None:
         await asyncio.to_thread(peers.wait_forgotten, scene.bird, six)
 
 
+async def test_many_at_once(scene: gobgpapi.Scene) -> None:
+    """Announcements and withdrawals of both families in one call."""
+    first, second, six = "10.9.0.0/16", "10.10.0.0/16", "2001:db8:9::/64"
+    async with scene.api() as api:
+        await api.change([_announcement(first), _announcement(six)], [])
+        while await api.counts(V4) != (1, 1) or await api.counts(V6) != (1, 1):
+            await asyncio.sleep(0.05)
+        gone = [(V4, model.nlri(ipaddress.ip_network(first)))]
+        await api.change([_announcement(second)], gone)
+        key = model.nlri(ipaddress.ip_network(second))
+        while not await api.lookup(V4, [key]):
+            await asyncio.sleep(0.05)
+        assert await api.counts(V4) == (1, 1)
+        await api.change([], [(V4, key), (V6, model.nlri(ipaddress.ip_network(six)))])
+        while await api.counts(V4) != (0, 0) or await api.counts(V6) != (0, 0):
+            await asyncio.sleep(0.05)
+
+
 async def test_an_ipv6_next_hop_of_an_ipv4_prefix(scene: gobgpapi.Scene) -> None:
     """RFC 8950: gobgpd holds it, and it is withdrawn again."""
     async with scene.api() as api:
@@ -518,6 +538,24 @@ async def test_gobgpd_goes_and_comes_back(scene: gobgpapi.Scene) -> None:
                     break
                 except errors.EngineError:
                     await asyncio.sleep(0.05)
+        assert await api.counts(V4) == (0, 0)
+
+
+async def test_one_that_hangs_is_noticed(
+    scene: gobgpapi.Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A call ends in time, and the next after it wakes up is answered."""
+    async with scene.api() as api:
+        monkeypatch.setattr(calls, "TIMEOUT", 0.5)
+        scene.process.signal(signal.SIGSTOP)
+        try:
+            for call in (api.counts(V4), api.neighbors(), api.lookup(V4, [b"\0"])):
+                with pytest.raises(errors.EngineError, match="start it") as caught:
+                    await call
+                assert caught.value.reason == "gobgp-unreachable"
+        finally:
+            scene.process.signal(signal.SIGCONT)
+        monkeypatch.undo()
         assert await api.counts(V4) == (0, 0)
 
 
