@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
-from lab import dockerhost, image, image_agent, namespace, process, require
+from lab import dockerhost, image, image_agent, namespace, process, require, uml
 from tests.dockerd import conftest
 
 A, B = "192.0.2.1", "192.0.2.2"
@@ -126,3 +128,19 @@ def test_gobgpd_in_a_container(dockers: Pair) -> None:
     here.run("start", image.GOBGPD)
     wait_healthy(here, image.GOBGPD)
     agents[0].established()
+
+
+def test_compose_says_what_the_documentation_says() -> None:
+    """Mounts and capabilities of compose.yaml are those of the documented commands, which are tried."""
+    document = (uml.REPOSITORY / "docs/containers.md").read_text()
+    compose = (uml.REPOSITORY / "packaging/container/compose.yaml").read_text()
+    more = " ".join(image_agent.Gobgpd.FOR_AGENT)
+    assert f"    {more}\n" in document
+    commands = "\n".join(
+        [*re.findall(r"^    docker run(?:.*\\\n)+.*$", document, re.MULTILINE), more]
+    )
+    mounts = re.findall(r"-v (\S+)", commands)
+    assert sorted(re.findall(r"- (/\S+)", compose)) == sorted(mounts)
+    given = [cap for line in re.findall(r"cap_add: \[(.*)\]", compose) for cap in line.split(", ")]
+    assert given == re.findall(r"--cap-add (\S+)", commands)
+    assert compose.count("cap_drop: [ALL]") == compose.count("read_only: true") == 2
