@@ -99,8 +99,9 @@ class Bird:
         return sum(map(int, found))
 
     def withdrawals(self, address: str) -> int:
-        """Routes that were withdrawn in UPDATEs, both families."""
-        return sum(map(int, re.findall(r"Import withdraws:\s+(\d+)", self._shown(address))))
+        """Routes that it had and that were withdrawn in UPDATEs, both families."""
+        found = re.findall(r"Import withdraws:(?:\s+\S+){4}\s+(\d+)", self._shown(address))
+        return sum(map(int, found))
 
     def notification(self, address: str) -> str:
         """From its log: what birdc shows is gone with the next session."""

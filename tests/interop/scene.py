@@ -30,6 +30,7 @@ OF_LEFT, OF_LEFT6, OF_RIGHT, OF_INSIDE = (
 SHARED = "10.9.0.0/16"
 MARK = f"{AS}:179:17900"
 """On all that is ours (D3): by it we know it again."""
+_WATCH_MARK = "blackhole 198.51.100.1"
 API = "127.0.0.1:50051"
 TO_LEFT = {"address": LEFT, "remote_as": LEFT_AS}
 TO_RIGHT = {"address": RIGHT6, "remote_as": RIGHT_AS}
@@ -178,11 +179,12 @@ class Scene:
 
     def up(self, *announce: Mapping[str, Any] | str) -> None:
         """Start all of them; all know all."""
-        for bird in self.birds:
-            bird.start()
         if self.engine.gobgp and not self.engine.spawned:
             self.gobgpd.start()
         self.start(*announce)
+        # They connect at once, while our first try may have been refused, and rests.
+        for bird in self.birds:
+            bird.start()
         self.ready()
 
     def start(self, *announce: Mapping[str, Any] | str, restarted: bool = False) -> None:
@@ -250,6 +252,30 @@ class Scene:
     def wait(self, condition: Callable[[], object], what: str) -> None:
         """Wait; fails with our speaker's log."""
         self.ours.wait(condition, what)
+
+
+class Watch:
+    """What changes in the kernel's routes on a host, by `ip monitor`."""
+
+    def __init__(self, host: namespace.Host) -> None:
+        self._host = host
+        self._process = host.start("ip", "monitor", "route", log="monitor.log")
+        self._marked()
+
+    def lines(self) -> list[str]:
+        """All of it until now: it is told in order, so with a mark of ours all before has been."""
+        self._marked()
+        return self._process.output().splitlines()
+
+    def _marked(self) -> None:
+        before = self._process.output().count(_WATCH_MARK)
+
+        def seen() -> bool:
+            for verb in ("add", "del"):
+                self._host.run("ip", "route", verb, *_WATCH_MARK.split(), "proto", "static")
+            return self._process.output().count(_WATCH_MARK) > before
+
+        namespace.wait_until(seen, "the monitor to tell")
 
 
 THEIRS = {OF_LEFT, OF_LEFT6, OF_RIGHT, OF_INSIDE}

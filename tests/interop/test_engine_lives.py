@@ -19,6 +19,7 @@ from tests.interop.scene import (
     THEIRS,
     Engine,
     Scene,
+    Watch,
 )
 
 NEVER = """
@@ -31,7 +32,6 @@ protocol bgp to_nobody {
 }
 """
 """Whom BIRD waits for in vain after a restart, and says nothing to anybody meanwhile."""
-_MARK = "blackhole 198.51.100.1"
 
 
 @pytest.fixture
@@ -155,27 +155,3 @@ def test_stop_with_withdraw(made: Scene) -> None:
 
 def _is_up(scene: Scene, address: str) -> bool:
     return bool(scene.neighbor(address)["state"] == "Established")
-
-
-class Watch:
-    """What changes in the kernel's routes on a host, by `ip monitor`."""
-
-    def __init__(self, host: namespace.Host) -> None:
-        self._host = host
-        self._process = host.start("ip", "monitor", "route", log="monitor.log")
-        self._marked()
-
-    def lines(self) -> list[str]:
-        """All of it until now: it is told in order, so with a mark of ours all before has been."""
-        self._marked()
-        return self._process.output().splitlines()
-
-    def _marked(self) -> None:
-        before = self._process.output().count(_MARK)
-
-        def seen() -> bool:
-            for verb in ("add", "del"):
-                self._host.run("ip", "route", verb, *_MARK.split(), "proto", "static")
-            return self._process.output().count(_MARK) > before
-
-        namespace.wait_until(seen, "the monitor to tell")

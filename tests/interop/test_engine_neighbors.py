@@ -13,6 +13,7 @@ from lab import namespace, peers
 from tests.interop.scene import (
     ALL_ADDRESSES,
     AS,
+    ATTACHED_3,
     INSIDE,
     LATER,
     LEFT,
@@ -98,7 +99,7 @@ def test_refused_paths_are_counted(scene: Scene) -> None:
 
 
 def test_shown_while_down(others: Scene) -> None:
-    """Who is not there has a state, no session's values, and the last error; the end is told once."""
+    """Who is not there has a state and no session's values; the end is told once, and the return."""
     scene, told = others, len(others.ours.events("neighbor"))
     scene.left.ctl(f"disable {TO_US}")
     scene.wait(lambda: scene.neighbor(LEFT)["state"] != "Established", "the end")
@@ -106,14 +107,21 @@ def test_shown_while_down(others: Scene) -> None:
     assert found["remote_as"] == LEFT_AS
     assert (found["received"], found["sent"], found["hold_time"]) == (0, 0, 0)
     assert (found["families"], found["local_address"], found["end_of_rib"]) == ([], None, False)
-    assert "administrative shutdown" in found["last_error"].lower()
     (event,) = scene.ours.events("neighbor")[told:]
     assert event["address"] == LEFT
     assert event["state"] != "Established"
-    assert "administrative shutdown" in event["detail"].lower()
     scene.left.ctl(f"enable {TO_US}")
     scene.wait(lambda: len(scene.ours.events("neighbor")) == told + 2, "the return to be told")
     assert scene.ours.events("neighbor")[-1]["state"] == "Established"
+
+
+def test_reason_of_the_end(scene: Scene) -> None:
+    """What the neighbour said when it ended the session is told."""
+    cannot(scene, "GoBGP 3 does not tell")
+    told = len(scene.ours.events("neighbor"))
+    scene.left.ctl(f"disable {TO_US}")
+    scene.wait(lambda: len(scene.ours.events("neighbor")) > told, "the end")
+    assert "administrative shutdown" in scene.ours.events("neighbor")[told]["detail"].lower()
 
 
 def test_configure_removes_and_adds(others: Scene) -> None:
@@ -138,7 +146,9 @@ def test_connects(others: Scene, request: pytest.FixtureRequest) -> None:
     scene, before = others, sessions(others.left)
     _to_us(scene, passive=True)
     request.addfinalizer(lambda: _to_us(scene))
-    scene.order("reset", address=LEFT)
+    scene.order("configure", neighbors=[TO_RIGHT, TO_INSIDE])
+    scene.wait(lambda: scene.neighbor(LEFT) == {}, "it to be removed")
+    scene.order("configure", neighbors=NEIGHBORS)
     namespace.wait_until(lambda: sessions(scene.left) > before, "the session")
     peers.wait_learned(scene.left, OURS)
 
@@ -161,7 +171,7 @@ def test_configure_the_same(others: Scene) -> None:
         scene.order("configure", neighbors=[left, TO_RIGHT, TO_INSIDE])
     scene.announce(LATER)
     peers.wait_learned(scene.left, LATER)
-    assert scene.neighbor(LEFT)["description"] == "top of rack"
+    scene.wait(lambda: scene.neighbor(LEFT)["description"] == "top of rack", "it to be shown")
     assert (sessions(scene.left), scene.left.withdrawals(US)) == before
 
 
@@ -194,17 +204,6 @@ def test_range(others: Scene) -> None:
     scene.order("configure", neighbors=[TO_RIGHT, TO_INSIDE])
     scene.wait(lambda: scene.neighbor(LEFT) == {}, "it to go")
     scene.wait(lambda: scene.prefixes() == THEIRS - {OF_LEFT, OF_LEFT6}, "its paths to go")
-
-
-def test_reset(others: Scene) -> None:
-    """Hard: Cease, administrative reset, with the message; then the session is back with all."""
-    scene, before = others, sessions(others.left)
-    scene.order("reset", address=LEFT, message=WORDS)
-    namespace.wait_until(lambda: sessions(scene.left) == before + 1, "the session to return")
-    assert "Administrative reset" in scene.left.notification(US)
-    assert WORDS in scene.left.process.output()
-    peers.wait_learned(scene.left, OURS)
-    scene.wait(lambda: scene.prefixes() == THEIRS, "its paths to be back")
 
 
 def test_soft_reset(others: Scene) -> None:
@@ -250,6 +249,7 @@ def test_too_many_prefixes(others: Scene) -> None:
 
 def test_own_address_goes(scene: Scene) -> None:
     """A session whose own address is on no link that is up ends at once, before any timer; no other."""
+    cannot(scene, "its sessions are its own affair, and it notices by the hold time")
     rest = [address for address in ALL_ADDRESSES if address != US6]
     before = len(scene.ours.events("neighbor"))
     came_up = [sessions(bird) for bird in (scene.left, scene.inside)]
@@ -273,13 +273,33 @@ def test_shutdown_and_resume(scene: Scene) -> None:
         assert WORDS in bird.process.output()
     scene.wait(lambda: scene.prefixes() == set(), "all paths to go")
     scene.order("configure", neighbors=NEIGHBORS[:2])
-    assert [one["state"] for one in scene.order("neighbors")] == ["Idle"] * 2
-    assert {one["idle_reason"] for one in scene.order("neighbors")} == {"shutdown"}
+    idle = [("Idle", "shutdown")] * 2
+    scene.wait(
+        lambda: idle == [(one["state"], one["idle_reason"]) for one in scene.order("neighbors")],
+        "the other two to be idle",
+    )
     scene.announce(LATER)
     scene.order("resume")
     for bird in scene.birds[:2]:
         assert peers.wait_learned(bird, LATER).communities == frozenset()
         peers.wait_learned(bird, OURS)
+
+
+def test_reset(scene: Scene) -> None:
+    """Hard: Cease, administrative reset, with the message; it is told, and comes back."""
+    # The last test of all, since GoBGP 3 rests after it.
+    told = len(scene.ours.events("neighbor"))
+    scene.order("reset", address=LEFT, message=WORDS)
+    namespace.wait_until(
+        lambda: "Administrative reset" in scene.left.notification(US), "BIRD to be told"
+    )
+    assert WORDS in scene.left.process.output()
+    scene.wait(lambda: len(scene.ours.events("neighbor")) > told, "the end to be told")
+    assert scene.ours.events("neighbor")[told]["address"] == LEFT
+    if scene.engine is ATTACHED_3:
+        pytest.skip("all but the return: GoBGP 3 rests for 30 s, whatever its API is told")
+    peers.wait_learned(scene.left, OURS)
+    scene.wait(lambda: scene.prefixes() == THEIRS, "its paths to be back")
 
 
 def _exported(bird: peers.Bird) -> int:
