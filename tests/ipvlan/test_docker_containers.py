@@ -1,4 +1,4 @@
-"""The daemon in a container, and gobgpd: containers of two hosts reach each other, also meanwhile."""
+"""Daemon and gobgpd in containers: containers of two hosts reach each other, also meanwhile."""
 
 from __future__ import annotations
 
@@ -17,23 +17,27 @@ ONE, TWO = "10.1.1.2", "10.1.2.2"
 
 
 class Site:
-    """Two hosts on a wire, each with a dockerd that has our images and runs our daemon."""
+    """Two hosts on a wire, each with a dockerd that has our images and runs our daemon.
 
-    def __init__(self, lab: namespace.Lab, engine: str) -> None:
+    That of a has a gobgpd speak BGP, in a container as well; that of b speaks it itself.
+    """
+
+    def __init__(self, lab: namespace.Lab) -> None:
         self.a, self.b = lab.host("a"), lab.host("b")
         lab.wire(
             namespace.Port(self.a, "eth1", (f"{A}/24",)),
             namespace.Port(self.b, "eth1", (f"{B}/24",)),
         )
         self.dockers = image.Docker(self.a), image.Docker(self.b)
-        self.agents = []
-        for docker, me, other in zip(self.dockers, (A, B), (B, A), strict=True):
+        for docker in self.dockers:
             docker.start()
-            if engine == "gobgp":
-                image_agent.Gobgpd(docker, me).start()
-            more = image_agent.Gobgpd.FOR_AGENT if engine == "gobgp" else ()
-            self.agents.append(image_agent.Agent(docker, other, *more))
-            self.agents[-1].start()
+        image_agent.Gobgpd(self.dockers[0], A).start()
+        self.agents = (
+            image_agent.Agent(self.dockers[0], B, *image_agent.Gobgpd.FOR_AGENT),
+            image_agent.Agent(self.dockers[1], A),
+        )
+        for agent in self.agents:
+            agent.start()
         self.agents[0].established()
 
     def learned_on_b(self, prefix: str) -> bool:
@@ -41,16 +45,16 @@ class Site:
         return prefix in {route["dst"] for route in self.b.routes("proto", "179")}
 
 
-@pytest.fixture(params=["embedded", "gobgp"])
-def site(request: pytest.FixtureRequest) -> Iterator[Site]:
-    """Both hosts, up, with that engine."""
+@pytest.fixture
+def site() -> Iterator[Site]:
+    """Both hosts, up."""
     if not image.store().exists():
         text = "the images are not built: python -m lab.image"
         if require.in_ci():
             pytest.fail(text, pytrace=False)
         pytest.skip(text)
     with namespace.Lab() as lab:
-        yield Site(lab, str(request.param))
+        yield Site(lab)
 
 
 @contextlib.contextmanager
@@ -75,9 +79,8 @@ def answered(ping: process.Process) -> tuple[int, int]:
 
 
 def test_containers_reach_each_other(site: Site) -> None:
-    """Across hosts and with their host; no packet is lost while the daemon's container is made anew."""
+    """Across hosts; no packet is lost while the daemons' containers are made anew."""
     here, there = site.dockers
-    agent = site.agents[0]
     for docker, subnet in ((here, "10.1.1.0/24"), (there, "10.1.2.0/24")):
         docker.run("network", "create", "-d", "bgp-ipvlan", "--subnet", subnet, "web")
         docker.run("run", "-d", "--name", "box", "--network", "web", "busybox", "sleep", "3600")
@@ -86,19 +89,21 @@ def test_containers_reach_each_other(site: Site) -> None:
     assert site.a.ping(ONE), "a host and its own container"
 
     with pinging(here, "box", TWO) as one, pinging(there, "box", ONE) as two:
-        agent.kill()
-        assert (site.a.root / "run/docker/plugins/bgp-ipvlan.sock").is_socket()
-        assert site.learned_on_b("10.1.1.0/24"), "the neighbour keeps what a killed one said"
-        agent.start()
-        agent.established()
-        assert site.learned_on_b("10.1.1.0/24")
+        # a's last: gobgpd 3.10 forgets what b's promised for a restart when the daemon that asks it
+        # comes again and changes its neighbours (UpdatePeer).
+        for agent in reversed(site.agents):
+            agent.kill()
+            assert (agent.host.root / "run/docker/plugins/bgp-ipvlan.sock").is_socket()
+            agent.start()
+            agent.established(timeout=120)
     for ping in (one, two):
         sent, received = answered(ping)
         assert sent == received > 20, f"{sent - received} of {sent} lost"
 
-    # It knows its network and the running container again, whose namespace is not its own.
-    (network,) = agent.ask("networks")["networks"]
-    assert [e["addresses"] for e in network["endpoints"]] == [[f"{ONE}/24"]]
+    # They know networks and running containers again, whose namespaces are not their own.
+    for agent, address in zip(site.agents, (ONE, TWO), strict=True):
+        (network,) = agent.ask("networks")["networks"]
+        assert [e["addresses"] for e in network["endpoints"]] == [[f"{address}/24"]]
     here.run("rm", "-f", "box")
     here.run("network", "rm", "web")
     namespace.wait_until(lambda: not site.learned_on_b("10.1.1.0/24"), "a's subnet to be gone")
