@@ -21,6 +21,8 @@ _RETRY = 5
 _DEFERRAL = 60
 """Seconds that a restarted gobgpd waits at most for neighbours that do not come up, before it tells
 the others anything; as our own speaker. GoBGP's own are 360."""
+_OWN = "bgp-ipvlan-own"
+"""Name of our export policy."""
 _NAMES = {model.Family.IPV4: "ipv4-unicast", model.Family.IPV6: "ipv6-unicast"}
 
 
@@ -55,8 +57,33 @@ def document(settings: settings_.Settings) -> Table:
         made["dynamic-neighbors"].append(
             {"config": {"prefix": str(one.prefix), "peer-group": name}}
         )
+    _own_alone(made)
     pruned: Table = _pruned(made)
     return pruned
+
+
+def _own_alone(made: Table) -> None:
+    """Tell the neighbours what is originated here and nothing else: a host is no transit (D1).
+
+    Not where the file says itself what goes out, or makes a reflector or route server of it.
+    """
+    peers = (*made["neighbors"], *made["peer-groups"])
+    passes = any(
+        _section(one, f"{kind}.config").get(f"{kind}-client")
+        for one in peers
+        for kind in ("route-reflector", "route-server")
+    )
+    applied = _section(made, "global.apply-policy.config")
+    if passes or "export-policy-list" in applied or "default-export-policy" in applied:
+        return
+    applied["export-policy-list"] = [_OWN]
+    applied["default-export-policy"] = "reject-route"
+    statement = {
+        "name": _OWN,
+        "conditions": {"bgp-conditions": {"route-type": "local"}},
+        "actions": {"route-disposition": "accept-route"},
+    }
+    made.setdefault("policy-definitions", []).append({"name": _OWN, "statements": [statement]})
 
 
 def differs(old: settings_.Settings, new: settings_.Settings) -> bool:

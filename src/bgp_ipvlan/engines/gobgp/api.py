@@ -11,7 +11,7 @@ nothing of what the engine makes of the answers:
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import AsyncGenerator, Collection
+from collections.abc import AsyncGenerator, Collection, Iterable
 from typing import Any
 
 import grpc.aio
@@ -175,6 +175,18 @@ class Api:
         )
         answer = await self._call("GetTable", question, messages.GetTableResponse)
         return answer.destinations, answer.paths
+
+    async def change(
+        self,
+        announced: Iterable[model.Announcement],
+        withdrawn: Iterable[tuple[model.Family, model.Nlri]],
+    ) -> None:
+        """`add` and `delete` for many at once; a refusal may leave some of it done."""
+        paths = [originate.path(one, local_as=self._speaker.local_as) for one in announced]
+        paths += [originate.withdrawal(*key) for key in withdrawn]
+        question = messages.AddPathStreamRequest(table=self._dialect.base, paths=paths)
+        with calls.translated(self.target):
+            await self._use().push(self._method("AddPathStream"), [question])
 
     async def add(self, announcement: model.Announcement) -> None:
         """Announce a prefix, or replace what was announced, to all neighbours alike.

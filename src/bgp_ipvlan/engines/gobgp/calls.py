@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Iterable, Iterator
 from typing import Any
 
 import grpc
@@ -91,6 +91,15 @@ class Channel:
             response_deserializer=answer.FromString,
         )
         return await call(request, timeout=TIMEOUT)
+
+    async def push(self, method: str, requests: Iterable[Any]) -> None:
+        """Many requests, one answer, in which nothing is.
+
+        Raises:
+            grpc.aio.AioRpcError: see `translated`.
+        """
+        call: Any = self._channel.stream_unary(f"/{method}", request_serializer=_serialize)
+        await call(iter(requests), timeout=TIMEOUT)
 
     async def stream(
         self, method: str, request: Any, *, timeout: float | None = None

@@ -12,8 +12,10 @@ all is compared with what gobgpd then has.
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import logging
 import pathlib
+from collections import Counter
 from collections.abc import Callable, Collection, Coroutine, Iterable
 
 from bgp_ipvlan import errors, model, ports
@@ -77,11 +79,12 @@ class GobgpEngine:
             self._api, learned=self._learned.contend, internal=self._roster.internal
         )
         self._roster.on_complete = self._complete
+        self._roster.on_internal = self._originated.mark_all
         self._feed = feed.Feed(
             self._api,
             self._learned,
             room=room,
-            on_peer=self._roster.changed,
+            on_peer=self._roster.look,
             on_local=self._originated.found,
             on_hint=self._hint,
         )
@@ -123,6 +126,8 @@ class GobgpEngine:
         """Leave; see `ports.Engine`. A gobgpd of our own ends, another stays as it is."""
         if withdraw:
             await self.shutdown(message=message)
+            self._roster.leave()
+            await self._told(self._roster.aligned())
         tasks = [task for task in (self._task, *self._later) if task is not None]
         for task in tasks:
             task.cancel()
@@ -187,17 +192,17 @@ class GobgpEngine:
         self._answered.set()
         try:
             async with asyncio.TaskGroup() as group:
-                for work in (self._roster.run(), self._feed.run(), self._originate()):
-                    group.create_task(work)
+                group.create_task(self._feed.run())
+                group.create_task(self._originated.run())
+                group.create_task(self._roster.run(self._originated.told))
+                group.create_task(self._look_now_and_then())
         except* errors.EngineError as several:
             raise several.exceptions[0] from None
 
-    async def _originate(self) -> None:
-        async with asyncio.TaskGroup() as group:
-            group.create_task(self._originated.run())
-            while True:
-                await asyncio.sleep(_LOOK)
-                self._originated.mark_all()
+    async def _look_now_and_then(self) -> None:
+        while True:
+            await asyncio.sleep(_LOOK)
+            self._originated.mark_all()
 
     def _lost(self) -> None:
         """Lose gobgpd: what was learned stays for a while."""
@@ -303,8 +308,22 @@ class GobgpEngine:
     # --- ports.Engine: neighbours ---------------------------------------------------------------
 
     def neighbors(self) -> tuple[model.NeighborStatus, ...]:
-        """All neighbours, as looked up moments ago."""
-        return self._roster.statuses()
+        """All neighbours, as looked up moments ago.
+
+        What gobgpd has sent it would have to count in its table: it is what it has of us.
+        """
+        kept_out = Counter(
+            one.path.neighbor for family in model.Family for one in self.refusals(family)
+        )
+        sent = Counter(family for family, _ in self._originated.there)
+        return tuple(
+            dataclasses.replace(
+                one,
+                refused=one.refused + kept_out[one.address],
+                sent=sum(sent[family] for family in one.families),
+            )
+            for one in self._roster.statuses()
+        )
 
     def configure(
         self,
@@ -356,12 +375,17 @@ class GobgpEngine:
         self._originated.silent = True
         self._originated.mark_all()
         self._roster.shut(message)
-        if self._task is None:
+        await self._told(self._originated.told())
+        await self._told(self._roster.aligned())
+
+    async def _told(self, what: Coroutine[None, None, None]) -> None:
+        """Wait until gobgpd has been told something, but not for long."""
+        if self._task is None or self._is_lost:
+            what.close()
             return
         try:
             async with asyncio.timeout(_TOLD):
-                await self._originated.told()
-                await self._roster.aligned()
+                await what
         except TimeoutError:
             log.warning("gobgpd has not taken back all reason=gobgp-unreachable")
 

@@ -53,7 +53,7 @@ class Feed:
         learned: learned_.Learned,
         *,
         room: ports.Room,
-        on_peer: Callable[[api_.Peer], None],
+        on_peer: Callable[[], None],
         on_local: Callable[[list[Key]], None],
         on_hint: Callable[[list[Key] | None], None],
     ) -> None:
@@ -99,7 +99,7 @@ class Feed:
                 if not self._room.is_set():
                     await self._room.wait()
                 if isinstance(event, api_.Peer):
-                    self._on_peer(event)
+                    self._on_peer()
                     continue
                 if event.kind is api_.Kind.SNAPSHOT:
                     await self._snapshot(event)

@@ -19,9 +19,10 @@ _CONNECT_RETRY = 5
 """Seconds between two tries to connect; gobgpd's own default is two minutes."""
 _IDLE_AFTER_RESET = 5
 """Seconds of peace after a reset. GoBGP 3 does not listen to it and takes 30."""
-_DEFERRAL = 360
-"""RFC 4724 section 4.1: seconds that gobgpd, restarted, waits for others' End-of-RIB at most. Its
-own default, said since an update that leaves it out is taken for a change."""
+_DEFERRAL = 60
+"""RFC 4724 section 4.1: seconds that gobgpd, restarted, waits for others' End-of-RIB at most; as
+in the file that one of ours is started with. Its own are 360, for which a dead neighbour would keep
+us from being heard of."""
 _PLAIN = {
     "FourOctetASNCapability": "4-octet-as",
     "RouteRefreshCapability": "route-refresh",
@@ -211,12 +212,12 @@ def _common(found: Any, config: model.NeighborConfig, restart_time: int) -> None
     found.transport.passive = config.passive
     found.transport.remote_port = config.port
     found.transport.bind_interface = config.bind_interface
-    if config.multihop > 1:
-        found.ebgp_multihop.enabled = True
-        found.ebgp_multihop.ttl = config.multihop
-    if config.ttl_security:
+    if config.ttl_security:  # gobgpd has the one or the other
         found.ttl_security.enabled = True
         found.ttl_security.ttl_min = 256 - config.multihop
+    elif config.multihop > 1:
+        found.ebgp_multihop.enabled = True
+        found.ebgp_multihop.ttl = config.multihop
     if config.graceful_restart:
         found.graceful_restart.enabled = True
         found.graceful_restart.restart_time = restart_time

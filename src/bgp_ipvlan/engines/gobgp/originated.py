@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import itertools
 import logging
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Awaitable, Callable, Collection, Iterable
 
 from bgp_ipvlan import errors, model, ownership
 from bgp_ipvlan.engines.gobgp import api as api_
@@ -22,6 +23,14 @@ _AT_ONCE = 100
 """Prefixes looked up in one call."""
 
 Key = tuple[model.Family, model.Nlri]
+
+
+@dataclasses.dataclass(slots=True)
+class _Work:
+    """What gobgpd is to be told."""
+
+    announced: dict[Key, model.Announcement] = dataclasses.field(default_factory=dict)
+    gone: list[Key] = dataclasses.field(default_factory=list)
 
 
 class Originated:
@@ -45,11 +54,14 @@ class Originated:
         self._told_prepend = False
         self._learned = learned
         self._wanted: dict[Key, model.Announcement] = {}
-        self._dirty: set[Key] = set()
+        self._dirty: dict[Key, None] = {}
+        """In the order in which they changed."""
         self._news = asyncio.Event()
         self._progress = asyncio.Event()
         self.foreign: set[Key] = set()
         """Prefixes that another client of gobgpd announces: ours wait."""
+        self.there: set[Key] = set()
+        """What gobgpd announces for us."""
         self.graceful_shutdown = False
         self.silent = False
         """Nothing is announced, whatever is wanted."""
@@ -75,7 +87,7 @@ class Originated:
         self._mark(self._wanted)
 
     def _mark(self, keys: Iterable[Key]) -> None:
-        self._dirty.update(keys)
+        self._dirty.update(dict.fromkeys(keys))
         self._news.set()
 
     def look(self, keys: Iterable[Key]) -> None:
@@ -84,7 +96,7 @@ class Originated:
 
     def pending(self, keys: Collection[Key]) -> bool:
         """Whether gobgpd has not been told of one of them yet."""
-        return not self._dirty.isdisjoint(keys)
+        return any(key in self._dirty for key in keys)
 
     async def told(self, keys: Collection[Key] | None = None) -> None:
         """Return when gobgpd has been told of some prefixes, or of all (None)."""
@@ -104,27 +116,31 @@ class Originated:
         Raises:
             errors.EngineError: `gobgp-unreachable`.
         """
+        self.there.clear()
         self.mark_all()
         while True:
             await self._news.wait()
             self._news.clear()
             while self._dirty:
-                await self._tell(sorted(self._dirty)[:_AT_ONCE])
+                await self._tell(list(itertools.islice(self._dirty, _AT_ONCE)))
                 self._progress.set()
 
     async def _tell(self, keys: list[Key]) -> None:
+        wanted = {key: self._wanted.get(key) for key in keys}
+        work = _Work()
         for family in model.Family:
             same = [key for key in keys if key[0] is family]
             known = await self._api.lookup(family, [key[1] for key in same]) if same else {}
             for key in same:
-                before = self._wanted.get(key)
-                await self._align(key, known.get(key[1], []))
-                # Changed while gobgpd was told? Then it is still dirty.
-                if self._wanted.get(key) is before:
-                    self._dirty.discard(key)
+                self._align(key, known.get(key[1], []), work)
+        await self._do(work)
+        for key, before in wanted.items():
+            # Changed while gobgpd was told? Then it is still dirty.
+            if self._wanted.get(key) is before:
+                self._dirty.pop(key, None)
 
-    async def _align(self, key: Key, known: list[api_.Known]) -> None:
-        """Bring one prefix in line."""
+    def _align(self, key: Key, known: list[api_.Known], work: _Work) -> None:
+        """What is to be done to bring one prefix in line."""
         local = [one for one in known if one.neighbor is None]
         wanted = None if self.silent else self._wanted.get(key)
         if any(not ownership.marked(one.path) for one in local):
@@ -133,18 +149,41 @@ class Originated:
         self.foreign.discard(key)
         others = tuple(one.path for one in known if one.neighbor is not None)
         self._learned(*key, others if wanted is not None else ())
+        if wanted is None:
+            if local:
+                work.gone.append(key)
+            self.there.discard(key)
+            return
+        asked = self._asked(wanted)
+        if any(self._same(asked, one.path) for one in local):
+            self.there.add(key)
+        else:
+            work.announced[key] = asked
+
+    async def _do(self, work: _Work) -> None:
+        """At once; where gobgpd refuses, one by one, so that one does not stop the rest."""
         try:
-            if wanted is None:
-                if local:
-                    await self._api.delete(*key)
-                return
-            asked = self._asked(wanted)
-            if not any(self._same(asked, one.path) for one in local):
-                await self._api.add(asked)
+            if work.announced or work.gone:
+                await self._api.change(work.announced.values(), work.gone)
+            self.there.update(work.announced)
+        except errors.EngineError as error:
+            if error.reason == "gobgp-unreachable":
+                raise
+            for key in work.gone:
+                await self._try(key, self._api.delete(*key))
+            for key, asked in work.announced.items():
+                if await self._try(key, self._api.add(asked)):
+                    self.there.add(key)
+
+    async def _try(self, key: Key, call: Awaitable[None]) -> bool:
+        try:
+            await call
         except errors.EngineError as error:
             if error.reason == "gobgp-unreachable":
                 raise
             log.error("not announced prefix=%s reason=%s error=%s", _text(key), error.reason, error)
+            return False
+        return True
 
     def _asked(self, wanted: model.Announcement) -> model.Announcement:
         asked = wanted

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import hashlib
 import ipaddress
 import logging
-import time
+import re
 from collections.abc import Awaitable, Callable, Iterable
 
 from bgp_ipvlan import errors, model, ports
@@ -18,8 +19,10 @@ from bgp_ipvlan.engines.gobgp import api as api_
 
 log = logging.getLogger("bgp_ipvlan")
 
-MARK = "bgp-ipvlan"
-"""The beginning of the description of a neighbour that we added to somebody's gobgpd."""
+_MARK = re.compile(r"bgp-ipvlan (?P<digest>[0-9a-f]{8})(?: (?P<rest>.*))?")
+"""Description of a neighbour that we added to somebody's gobgpd. The digest tells a later life
+whether it is as it should be: gobgpd forgets what was agreed on graceful restart when it is told
+(UpdatePeer) of a neighbour anew, be it the same."""
 _EAGER = 0.2
 _LAZY = 5.0
 """Seconds between two looks: while something is awaited, and else."""
@@ -61,15 +64,23 @@ class Roster:
         self._statuses: dict[model.Address, model.NeighborStatus] = {}
         self.on_complete: Callable[[], None] = lambda: None
         """Called, time and again, while every neighbour is up and has said all."""
+        self.on_internal: Callable[[], None] = lambda: None
+        """Called when `internal` is another."""
         self._message = ""
         self._is_shut = False
         self._shut: set[model.Address] = set()
         self._received: dict[model.Address, tuple[int, float]] = {}
         """How much each had sent when that last changed, and when that was."""
+        self._is_first = False
+        """Nobody has touched this gobgpd yet, which is ours: it is as its file has it."""
+        self._ours: set[model.Address] = set()
+        self._refused: dict[model.Address, str] = {}
+        """What gobgpd said to neighbours that it does not have."""
         self._since = 0.0
         """When this connection began."""
         self._before: set[model.Address] = set()
         """Neighbours that gobgpd had before it; it may still be reading its configuration."""
+        self._has_woken = False
         self._passes = 0
         self._passed = asyncio.Event()
 
@@ -81,6 +92,7 @@ class Roster:
                 remote_as=one.remote_as,
                 state=model.SessionState.IDLE,
                 since=0.0,
+                last_error=self._refused.get(one.address, ""),
                 password=bool(one.password),
                 description=one.description,
             )
@@ -96,7 +108,15 @@ class Roster:
 
     def internal(self) -> bool:
         """Whether there are neighbours in our own AS."""
-        return any(one.remote_as == one.local_as for one in self._statuses.values())
+        kept = [
+            one
+            for one in self._statuses.values()
+            if one.address in self._wanted or one.address not in self._ours
+        ]
+        return any(one.remote_as == one.local_as for one in kept) or any(
+            one.remote_as == (one.local_as or self._config.local_as)
+            for one in self._wanted.values()
+        )
 
     def configure(
         self,
@@ -118,6 +138,10 @@ class Roster:
         self._is_shut = False
         self._look.set()
 
+    def leave(self) -> None:
+        """Have none that is ours any more."""
+        self.configure((), ())
+
     async def aligned(self) -> None:
         """Return when gobgpd has been told all that was asked before."""
         # The pass that runs may have begun too early.
@@ -129,22 +153,33 @@ class Roster:
 
     # --- while gobgpd is there -----------------------------------------------------------------
 
-    async def run(self) -> None:
+    async def run(self, ready: Callable[[], Awaitable[None]]) -> None:
         """Bring neighbours in line, and look at them now and then, until gobgpd is gone.
+
+        Args:
+            ready: returns when gobgpd announces what we want. A session that came up before
+                would begin with an End-of-RIB, and the neighbour forget what it had kept of us.
 
         Raises:
             errors.EngineError: `gobgp-unreachable`.
         """
         self._there, self._shut, self._received = {}, set(), {}
+        self._refused.clear()
         self._since = asyncio.get_running_loop().time()
         self._before = set(self._statuses)
+        self._is_first, self._has_woken = self._spawned, False
         await self._settled()
+        await ready()
         while True:
             self._look.clear()
             found = await self._api.neighbors()
             if await self._align({one.address: one for one in found}):
                 found = await self._api.neighbors()
+            before = self.internal()
             complete = self._see(found)
+            if self.internal() != before:
+                self.on_internal()
+            self._is_first = False
             self._passes += 1
             self._passed.set()
             if complete:
@@ -170,18 +205,11 @@ class Roster:
                 before, since = now, loop.time()
             await asyncio.sleep(_EAGER)
 
-    def changed(self, event: api_.Peer) -> None:
-        """A session came up or went down; told at once, the rest is looked up."""
-        old = self._statuses.get(event.address) if event.address is not None else None
-        if old is not None and event.kind is api_.PeerKind.STATE and old.state is not event.state:
-            now = dataclasses.replace(
-                old,
-                state=event.state,
-                since=time.time(),
-                end_of_rib=False,
-                last_error=event.detail,
-            )
-            self._put(now)
+    def look(self) -> None:
+        """Something happened to a neighbour: see what.
+
+        An event says it as well, but how old it is beside what was looked up nobody knows.
+        """
         self._look.set()
 
     def gone(self) -> None:
@@ -212,13 +240,18 @@ class Roster:
         """Shut what is to be shut, and wake what is not."""
         there = self._there.keys() | found.keys()
         ours = {a for a in self._wanted if a in there and self._mine(a, found)}
-        for address in ours - self._shut if self._is_shut else ():
-            if await self._try(self._api.disable_neighbor(address, self._message)):
-                self._shut.add(address)
-        for address in () if self._is_shut else self._shut & ours:
+        if self._is_shut:
+            for address in ours - self._shut:
+                await self._try(self._api.disable_neighbor(address, self._message))
+            self._shut |= ours
+            return
+        if not self._has_woken:
+            # Shut by an earlier life.
+            self._shut |= {a for a in ours & found.keys() if found[a].idle_reason == "shutdown"}
+        for address in self._shut & ours:
             await self._try(self._api.enable_neighbor(address))
-        if not self._is_shut:
-            self._shut.clear()
+        self._shut.clear()
+        self._has_woken = True
 
     def _mine(
         self, address: model.Address, found: dict[model.Address, model.NeighborStatus]
@@ -226,30 +259,37 @@ class Roster:
         return address not in found or self._is_ours(found[address])
 
     def _is_ours(self, one: model.NeighborStatus) -> bool:
-        return not one.dynamic and (self._spawned or one.description.startswith(MARK))
+        return not one.dynamic and (self._spawned or bool(_MARK.fullmatch(one.description)))
 
     async def _put_neighbor(
         self, one: model.NeighborConfig, found: model.NeighborStatus | None
     ) -> None:
-        if found is None:
-            done = await self._try(self._api.add_neighbor(self._marked(one)))
-        elif not self._is_ours(found):
+        # Done or refused: it is not asked again.
+        self._there[one.address] = one
+        marked = self._marked(one)
+        if found is not None and not self._is_ours(found):
             log.info(
                 "neighbor left as gobgpd has it neighbor=%s reason=gobgp-neighbor", one.address
             )
-            done = True
-        elif self._spawned and one in self._config.neighbors and not self._there:
-            done = True  # as in the file that it was started with
+            return
+        if found is not None:
+            in_file = self._is_first and one in self._config.neighbors
+            if in_file or (not self._spawned and found.description == marked.description):
+                return
+            await self._try(self._api.delete_neighbor(one.address))
+        error = await self._try(self._api.add_neighbor(marked))
+        if error is None:
+            self._refused.pop(one.address, None)
         else:
-            done = await self._try(self._api.update_neighbor(self._marked(one)))
-        if done:
-            self._there[one.address] = one
+            self._refused[one.address] = str(error)
 
     async def _put_range(self, one: model.DynamicNeighbors) -> None:
-        if self._there.get(one.prefix) is not None:
-            await self._try(self._api.delete_range(one.prefix))
-        if await self._try(self._api.add_range(one)):
+        if self._is_first and one in self._config.dynamic:
             self._there[one.prefix] = one
+            return
+        self._there[one.prefix] = one
+        await self._try(self._api.delete_range(one.prefix))
+        await self._try(self._api.add_range(one))
 
     async def _remove(self, key: model.Address | model.Prefix) -> None:
         self._there.pop(key, None)
@@ -262,18 +302,22 @@ class Roster:
     def _marked(self, one: model.NeighborConfig) -> model.NeighborConfig:
         if self._spawned:
             return one
-        return dataclasses.replace(one, description=f"{MARK} {one.description}".rstrip())
+        # What gobgpd knows nothing of is no matter.
+        told = dataclasses.replace(one, import_rules=None, recursive=False)
+        digest = hashlib.sha256(f"{told!r}{one.password}".encode()).hexdigest()[:8]
+        text = f"bgp-ipvlan {digest} {one.description}".rstrip()
+        return dataclasses.replace(one, description=text)
 
-    async def _try(self, call: Awaitable[object]) -> bool:
-        """Ask gobgpd; a refusal is logged, and all else goes on."""
+    async def _try(self, call: Awaitable[object]) -> errors.EngineError | None:
+        """Ask gobgpd; a refusal is logged and returned, and all else goes on."""
         try:
             await call
         except errors.EngineError as error:
             if error.reason == "gobgp-unreachable":
                 raise
             log.error("gobgpd refused reason=%s error=%s", error.reason, error)
-            return False
-        return True
+            return error
+        return None
 
     def _see(self, found: Iterable[model.NeighborStatus]) -> bool:
         """Take over what was found; whether all is known that there is to know."""
@@ -285,8 +329,11 @@ class Roster:
             if gone.state is model.SessionState.ESTABLISHED:
                 idle = dataclasses.replace(gone, state=model.SessionState.IDLE)
                 self._events.neighbor_changed(idle, "removed")
+        self._ours = {one.address for one in now.values() if self._is_ours(one)}
         for one in now.values():
-            self._put(one)
+            named = _MARK.fullmatch(one.description)
+            shown = dataclasses.replace(one, description=named["rest"] or "") if named else one
+            self._put(shown)
         return now.keys() >= self._statuses.keys() | self._wanted.keys() and all(
             self._has_said_all(one) for one in now.values() if not one.dynamic
         )
@@ -307,5 +354,11 @@ class Roster:
         old = self._statuses.get(one.address)
         self._statuses[one.address] = one
         up = model.SessionState.ESTABLISHED
-        if (old is not None and old.state is up) is not (one.state is up):
+        was, now = old is not None and old.state is up, one.state is up
+        if old is not None and was and now and old.since != one.since:
+            # Down and up again between two looks.
+            down = dataclasses.replace(one, state=model.SessionState.IDLE)
+            self._events.neighbor_changed(down, "")
+            was = False
+        if was is not now:
             self._events.neighbor_changed(one, one.last_error)
