@@ -26,6 +26,7 @@ from bgp_ipvlan import (
     config,
     control,
     docker,
+    engine,
     errors,
     kernel,
     model,
@@ -36,7 +37,6 @@ from bgp_ipvlan import (
     status,
 )
 from bgp_ipvlan import state as state_
-from bgp_ipvlan.engines import embedded, routing_daemon
 
 log = logging.getLogger("bgp_ipvlan")
 
@@ -96,23 +96,25 @@ async def _start(
     links = kernel.links.KernelLinks()
     await links.start()
     stack.push_async_callback(links.close)
+    found = await links.read()
+    _mind_parent(settings, found)
     settings = dataclasses.replace(
-        settings, router_id=settings.router_id or _router_id(settings, await links.read())
+        settings, router_id=settings.router_id or _router_id(settings, found)
     )
     core, routes = await _kernel(settings, state, links, stack)
     preserved = await core.adopt(_boot_id())
-    engine = _engine(settings, core, routes)
-    core.attach(engine)
-    desk = operations.Operations(flags, settings, state=state, engine=engine)
+    speaker = await _speaker(settings, core, routes)
+    core.attach(speaker)
+    desk = operations.Operations(flags, settings, state=state, engine=speaker)
     await desk.drain.restore()
-    await engine.start(restarted=preserved, forwarding_preserved=preserved)
-    _run(core, engine, routes, stack=stack, stopping=stopping)
+    await speaker.start(restarted=preserved, forwarding_preserved=preserved)
+    _run(core, speaker, routes, stack=stack, stopping=stopping)
     stack.push_async_callback(desk.close)
     asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, desk.hang_up)
 
     driver = docker.network.Driver(state, links, core, defaults=_defaults(settings))
     addresses = docker.ipam.Driver(state, links, core, defaults=_defaults(settings))
-    snapshot = status.Status(desk, state, reconciler=core, engine=engine)
+    snapshot = status.Status(desk, state, reconciler=core, engine=speaker)
     server = control.ControlServer(
         settings.control_socket, snapshot, desk, stop=stop, forget=driver.forget
     )
@@ -120,6 +122,23 @@ async def _start(
     stack.push_async_callback(server.close)
     door.ready(driver, addresses)
     log.info("ready networks=%d neighbors=%d", len(state.networks), len(settings.neighbors))
+
+
+async def _speaker(
+    settings: config.Settings, core: reconcile.Reconciler, routes: kernel.routes.KernelRoutes
+) -> ports.Engine:
+    """The engine; what another one would leave behind goes."""
+    if settings.engine is not model.EngineKind.KERNEL:
+        # Else a routing daemon goes on announcing what stands there.
+        await kernel.announced.clear()
+    return engine.make(settings, core, routes)
+
+
+def _mind_parent(settings: config.Settings, links: tuple[model.Link, ...]) -> None:
+    """Say early what each `docker network create` would say: it may be a mere misspelling."""
+    name = settings.host_interface
+    if name is not None and name not in {link.name for link in links}:
+        log.warning("--host-interface %s: there is no such link now reason=parent-missing", name)
 
 
 def _until_told(stopping: _Stopping) -> Callable[[bool, str], None]:
@@ -165,60 +184,9 @@ async def _kernel(
     return core, routes
 
 
-def _engine(
-    settings: config.Settings, core: reconcile.Reconciler, routes: kernel.routes.KernelRoutes
-) -> ports.Engine:
-    """Who speaks BGP (D1). Imported late: gRPC is for those who have a gobgpd."""
-    match settings.engine:
-        case model.EngineKind.EMBEDDED:
-            return embedded.EmbeddedEngine(_speaker(settings), core, room=routes.room)
-        case model.EngineKind.GOBGP:
-            return _gobgp(settings, core, routes)
-        case model.EngineKind.KERNEL:
-            return _routing_daemon(settings, core)
-        case _:
-            raise errors.ConfigError(
-                "engine-unsupported", f"--engine {settings.engine}: this version has embedded only"
-            )
-
-
-def _gobgp(
-    settings: config.Settings, core: reconcile.Reconciler, routes: kernel.routes.KernelRoutes
-) -> ports.Engine:
-    try:
-        from bgp_ipvlan.engines import gobgp
-    except ImportError as error:
-        raise errors.ConfigError(
-            "no-grpc",
-            f"--engine gobgp needs gRPC for Python ({error}): pip install 'bgp-ipvlan[gobgp]'",
-        ) from None
-    if not settings.local_as:
-        raise errors.ConfigError(
-            "no-as",
-            "--engine gobgp needs the AS number that gobgpd has: --as, for example --as 64512",
-        )
-    return gobgp.GobgpEngine(
-        _speaker(settings),
-        core,
-        api=None if settings.gobgp_spawn else settings.gobgp_api,
-        command=settings.gobgp_command,
-        document=config.gobgp_document(settings) if settings.gobgp_spawn else "",
-        folder=settings.control_socket.parent,
-        room=routes.room,
-    )
-
-
-def _routing_daemon(settings: config.Settings, core: reconcile.Reconciler) -> ports.Engine:
-    """Announced is what stands in a table of its own: the main one if that is not our routes'."""
-    number = kernel.announced.TABLE if settings.table == model.MAIN else model.MAIN
-    engine = routing_daemon.KernelEngine(core, kernel.announced.AnnouncedRoutes(number))
-    engine.configure(settings.neighbors, settings.dynamic)  # refuses them
-    return engine
-
-
 def _run(
     core: reconcile.Reconciler,
-    engine: ports.Engine,
+    speaker: ports.Engine,
     routes: ports.Routes,
     *,
     stack: contextlib.AsyncExitStack,
@@ -237,7 +205,7 @@ def _run(
         told = stopping.done() and not stopping.exception()
         ending = stopping.result() if told else _Ending()
         loop.cancel()
-        await engine.stop(withdraw=ending.withdraw, message=ending.message)
+        await speaker.stop(withdraw=ending.withdraw, message=ending.message)
         if ending.withdraw:
             core.withdraw_learned()
         await routes.flush()
@@ -288,20 +256,6 @@ def _spare_the_collector() -> None:
 
 def _boot_id() -> str:
     return pathlib.Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-
-
-def _speaker(settings: config.Settings) -> model.SpeakerConfig:
-    return model.SpeakerConfig(
-        local_as=settings.local_as,
-        router_id=settings.router_id or ipaddress.IPv4Address(0),
-        neighbors=settings.neighbors,
-        dynamic=settings.dynamic,
-        listen_addresses=settings.listen_addresses,
-        listen_port=settings.listen_port,
-        restart_time=settings.restart_time,
-        maximum_paths=settings.maximum_paths,
-        import_rules=settings.import_rules,
-    )
 
 
 def _defaults(settings: config.Settings) -> docker.options.Defaults:

@@ -75,7 +75,8 @@ async def _routes() -> str:
         await routes.close()
     if failures:
         raise errors.KernelError("cleanup-failed", f"a route stayed: {failures[0].detail}")
-    return f"removed {sum(map(len, dump.drift.values()))} routes"
+    announced = await kernel.announced.clear()
+    return f"removed {sum(map(len, dump.drift.values())) + announced} routes"
 
 
 async def _arp_filter() -> list[str]:
