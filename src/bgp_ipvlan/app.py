@@ -98,6 +98,7 @@ async def _start(
     stack.push_async_callback(links.close)
     found = await links.read()
     _mind_parent(settings, found)
+    _mind_namespaces()
     settings = dataclasses.replace(
         settings, router_id=settings.router_id or _router_id(settings, found)
     )
@@ -139,6 +140,14 @@ def _mind_parent(settings: config.Settings, links: tuple[model.Link, ...]) -> No
     name = settings.host_interface
     if name is not None and name not in {link.name for link in links}:
         log.warning("--host-interface %s: there is no such link now reason=parent-missing", name)
+
+
+def _mind_namespaces() -> None:
+    if kernel.namespaces.confined():
+        log.warning(
+            "this container does not see the machine's processes, so what becomes of containers "
+            "while we are away is not noticed: start it with --pid host reason=own-pid-namespace"
+        )
 
 
 def _until_told(stopping: _Stopping) -> Callable[[bool, str], None]:

@@ -9,6 +9,6 @@ conntrack.py   flows of addresses that are gone      announced.py   routes for a
 netlink.py     sockets, requests, attributes
 """
 
-from bgp_ipvlan.kernel import announced, arp, conntrack, links, monitor, routes
+from bgp_ipvlan.kernel import announced, arp, conntrack, links, monitor, namespaces, routes
 
-__all__ = ["announced", "arp", "conntrack", "links", "monitor", "routes"]
+__all__ = ["announced", "arp", "conntrack", "links", "monitor", "namespaces", "routes"]

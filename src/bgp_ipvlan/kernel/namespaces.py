@@ -29,13 +29,17 @@ _NETNSA_NSID, _NETNSA_FD = 1, 3
 _PLACES = (pathlib.Path("/run/docker/netns"), pathlib.Path("/run/netns"))
 
 
+_CONTAINER_INITS = {"docker-init", "tini", "catatonit", "dumb-init"}
+"""What is process 1 of a container that was started with an init."""
+
+
 def scan_slaves() -> model.SlaveScan:
     """Find every ipvlan slave whose parent is a link of the caller's namespace. Blocks."""
     slaves: list[model.Slave] = []
-    complete = True
     with pathlib.Path("/proc/thread-self/ns/net").open("rb") as home:
         here = os.fstat(home.fileno()).st_ino
         namespaces, complete = _namespaces()
+        complete = complete and not confined()
         for inode, path in namespaces.items():
             found = _look(path, home.fileno(), "" if inode == here else path)
             if found is None:
@@ -43,6 +47,17 @@ def scan_slaves() -> model.SlaveScan:
             else:
                 slaves += found
     return model.SlaveScan(tuple(slaves), complete)
+
+
+def confined() -> bool:
+    """Whether we run in a container that has processes of its own, and see none of the machine's."""
+    if os.getpid() == 1:
+        return True
+    try:
+        first = pathlib.Path("/proc/1/comm").read_text().strip()
+    except OSError:
+        return False
+    return os.getppid() == 1 and first in _CONTAINER_INITS
 
 
 def _namespaces() -> tuple[dict[int, str], bool]:
