@@ -224,7 +224,7 @@ class Roster:
         wanted = self._wanted.keys() | self._ranges.keys()
         before = dict(self._there)
         for address, one in self._wanted.items():
-            if self._there.get(address) != one:
+            if self._there.get(address) != _told(one):
                 await self._put_neighbor(one, found.get(address))
         for prefix, one_ in self._ranges.items():
             if self._there.get(prefix) != one_:
@@ -265,7 +265,7 @@ class Roster:
         self, one: model.NeighborConfig, found: model.NeighborStatus | None
     ) -> None:
         # Done or refused: it is not asked again.
-        self._there[one.address] = one
+        self._there[one.address] = told = _told(one)
         marked = self._marked(one)
         if found is not None and not self._is_ours(found):
             log.info(
@@ -273,8 +273,9 @@ class Roster:
             )
             return
         if found is not None:
-            in_file = self._is_first and one in self._config.neighbors
-            if in_file or (not self._spawned and found.description == marked.description):
+            in_file = self._is_first and told in map(_told, self._config.neighbors)
+            known = _MARK.fullmatch(found.description)
+            if in_file or (known and known["digest"] == marked.description.split()[1]):
                 return
             await self._try(self._api.delete_neighbor(one.address))
         error = await self._try(self._api.add_neighbor(marked))
@@ -302,9 +303,7 @@ class Roster:
     def _marked(self, one: model.NeighborConfig) -> model.NeighborConfig:
         if self._spawned:
             return one
-        # What gobgpd knows nothing of is no matter.
-        told = dataclasses.replace(one, import_rules=None, recursive=False)
-        digest = hashlib.sha256(f"{told!r}{one.password}".encode()).hexdigest()[:8]
+        digest = hashlib.sha256(f"{_told(one)!r}{one.password}".encode()).hexdigest()[:8]
         text = f"bgp-ipvlan {digest} {one.description}".rstrip()
         return dataclasses.replace(one, description=text)
 
@@ -331,12 +330,17 @@ class Roster:
                 self._events.neighbor_changed(idle, "removed")
         self._ours = {one.address for one in now.values() if self._is_ours(one)}
         for one in now.values():
-            named = _MARK.fullmatch(one.description)
-            shown = dataclasses.replace(one, description=named["rest"] or "") if named else one
-            self._put(shown)
+            self._put(self._shown(one))
         return now.keys() >= self._statuses.keys() | self._wanted.keys() and all(
             self._has_said_all(one) for one in now.values() if not one.dynamic
         )
+
+    def _shown(self, one: model.NeighborStatus) -> model.NeighborStatus:
+        """Without our mark, and by the name that it has now."""
+        if one.address not in self._ours:
+            return one
+        wanted = self._wanted.get(one.address)
+        return dataclasses.replace(one, description=wanted.description if wanted else "")
 
     def _has_said_all(self, one: model.NeighborStatus) -> bool:
         """By End-of-RIB; a neighbour that promises none has when it was silent for a while."""
@@ -362,3 +366,8 @@ class Roster:
             was = False
         if was is not now:
             self._events.neighbor_changed(one, one.last_error)
+
+
+def _told(one: model.NeighborConfig) -> model.NeighborConfig:
+    """What a session depends on; the rest gobgpd need not be told."""
+    return dataclasses.replace(one, import_rules=None, recursive=False, description="")
