@@ -6,17 +6,29 @@ from collections.abc import Iterator
 
 import pytest
 
-from lab import namespace
+from lab import namespace, newgobgp, process, require
 from tests.interop import scene as scene_
 
-ENGINES = (scene_.EMBEDDED, scene_.ATTACHED_3, scene_.SPAWNED_3)
+ENGINES = (scene_.EMBEDDED, scene_.ATTACHED_3, scene_.SPAWNED_3, scene_.ATTACHED_4)
+
+
+def there(engine: scene_.Engine) -> scene_.Engine:
+    """An engine whose gobgpd is on this machine; fetches the newer one if nobody did."""
+    if engine is scene_.ATTACHED_4:
+        try:
+            newgobgp.ensure(lambda _line: None)
+        except (namespace.LabError, process.CommandError) as error:
+            if require.in_ci():
+                pytest.fail(str(error), pytrace=False)
+            pytest.skip(f"the newer GoBGP could not be fetched: {error}")
+    return engine
 
 
 @pytest.fixture(scope="module", params=ENGINES, ids=lambda engine: engine.name)
 def standing(request: pytest.FixtureRequest) -> Iterator[scene_.Scene]:
     """A scene that is up, for all tests of a file."""
     with namespace.Lab() as lab:
-        made = scene_.Scene(lab, request.param)
+        made = scene_.Scene(lab, there(request.param))
         made.up()
         yield made
 
@@ -31,5 +43,4 @@ def scene(standing: scene_.Scene) -> scene_.Scene:
 @pytest.fixture(params=ENGINES, ids=lambda engine: engine.name)
 def engine(request: pytest.FixtureRequest) -> scene_.Engine:
     """For tests that make a scene of their own."""
-    found: scene_.Engine = request.param
-    return found
+    return there(request.param)

@@ -41,10 +41,15 @@ neighbor-address = "{RIGHT}"
 peer-as = {RIGHT_AS}
 """
 """A neighbour of the administrator's own."""
-each = pytest.mark.parametrize("engine", [ATTACHED_3, SPAWNED_3], ids=lambda engine: engine.name)
-attached = pytest.mark.parametrize(
-    "engine", [ATTACHED_3, ATTACHED_4], ids=lambda engine: engine.name
-)
+
+
+def _with(*engines: Engine) -> pytest.MarkDecorator:
+    return pytest.mark.parametrize("engine", engines, ids=lambda engine: engine.name, indirect=True)
+
+
+each = _with(ATTACHED_3, SPAWNED_3)
+attached = _with(ATTACHED_3, ATTACHED_4)
+spawned = _with(SPAWNED_3)
 
 
 @pytest.fixture
@@ -90,7 +95,7 @@ def test_gobgpd_dies_and_is_back(scene: Scene) -> None:
     assert [line for line in deleted if OURS in line or OURS6 in line] == []
 
 
-@pytest.mark.parametrize("engine", [ATTACHED_3, ATTACHED_4], ids=lambda engine: engine.name)
+@attached
 def test_gobgpd_stays_away(engine: Engine) -> None:
     """What was learned is kept as long as it may come back, the deadline, and not longer."""
     with namespace.Lab() as lab:
@@ -258,7 +263,7 @@ def test_paths_of_an_earlier_life(shared: Scene) -> None:
 # --- ours alone -------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("engine", [SPAWNED_3], ids=lambda engine: engine.name)
+@spawned
 def test_nobody_else_can_ask_it(scene: Scene) -> None:
     """Gobgpd listens for BGP, and for us on a socket that root alone may use; its file likewise."""
     listening = scene.host.run("ss", "-Hltnp").stdout.splitlines()
@@ -270,7 +275,7 @@ def test_nobody_else_can_ask_it(scene: Scene) -> None:
         assert found.st_uid == 0
 
 
-@pytest.mark.parametrize("engine", [SPAWNED_3], ids=lambda engine: engine.name)
+@spawned
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
 def test_it_ends_with_us(scene: Scene, how: signal.Signals) -> None:
     """However we end, it does not go on by itself, nor does it stand in the way of the next life."""
