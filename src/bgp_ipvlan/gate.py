@@ -83,7 +83,7 @@ class Gate:
             if delivery.established:
                 break
             if gate is not model.StartGate.REQUIRE or not await _happens(news, deadline):
-                return "no neighbor is established", False
+                return delivery.nobody or "no neighbor is established", False
         late = ", ".join(map(str, delivery.waiting))
         told = len(delivery.waiting) < delivery.established
         return (f"not taken by {late}" if late else ""), told

@@ -214,6 +214,12 @@ class Engine(Protocol):
     def neighbors(self) -> tuple[model.NeighborStatus, ...]:
         """The neighbours as they are now, dynamic ones included."""
 
+    def about(self) -> Mapping[str, object]:
+        """What there is to know of this engine and no other, as keys of `status --json`."""
+
+    def warnings(self) -> Iterable[str]:
+        """What a person should look at, each with its reason code; of neighbours see `neighbors`."""
+
     def configure(
         self,
         neighbors: Iterable[model.NeighborConfig],

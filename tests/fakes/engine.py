@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 
 from bgp_ipvlan import model, ports
 
@@ -26,6 +26,8 @@ class FakeEngine:
         """As last told."""
         self.usable: Callable[[model.Path], bool] = lambda _path: True
         self.told_of_surroundings = 0
+        self.nobody = ""
+        """Why nobody takes anything, where that is not for want of neighbours."""
         self.asked: list[tuple[frozenset[model.Prefix], float]] = []
         """Calls of `delivered`."""
         self._up: dict[model.Address, asyncio.Event] = {}
@@ -91,7 +93,7 @@ class FakeEngine:
             for task in late:
                 task.cancel()
         waiting = tuple(address for address, taken in takers.items() if not taken.is_set())
-        return model.Delivery(len(takers), waiting)
+        return model.Delivery(len(takers), waiting, nobody=self.nobody)
 
     def best(self, family: model.Family, prefix: model.Nlri) -> tuple[model.Path, ...]:
         """What was learned."""
@@ -107,6 +109,14 @@ class FakeEngine:
 
     def neighbors(self) -> tuple[model.NeighborStatus, ...]:
         """None are configured."""
+        return ()
+
+    def about(self) -> Mapping[str, object]:
+        """Nothing particular."""
+        return {}
+
+    def warnings(self) -> Iterable[str]:
+        """Nothing to look at."""
         return ()
 
     def configure(

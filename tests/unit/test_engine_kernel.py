@@ -124,7 +124,8 @@ async def test_delivered_when_it_is_there() -> None:
     engine, _ = await started(table)
     table.gate.clear()
     engine.announce([said(HOST)])
-    assert await engine.delivered([HOST], timeout=0.05) == model.Delivery(0, ())
+    nobody = model.Delivery(0, (), nobody="its route is not in table 179")
+    assert await engine.delivered([HOST], timeout=0.05) == nobody
     waiting = asyncio.create_task(engine.delivered([HOST], timeout=600))
     await asyncio.sleep(0)
     assert not waiting.done()
@@ -132,7 +133,8 @@ async def test_delivered_when_it_is_there() -> None:
     async with asyncio.timeout(5):
         assert await waiting == model.Delivery(1, ())
     await engine.shutdown()
-    assert await engine.delivered([HOST], timeout=5) == model.Delivery(0, ())
+    drained = await engine.delivered([HOST], timeout=5)
+    assert drained == model.Delivery(0, (), nobody="this host is drained")
     await engine.stop(withdraw=False)
 
 
@@ -181,12 +183,17 @@ async def test_others_hands(caplog: pytest.LogCaptureFixture) -> None:
     engine, _ = await started(table, NET, HOST)
     assert table.there == {NET}
     assert "changed-by-others" not in caplog.text
+    [warning] = engine.warnings()
+    assert warning.startswith(f"{HOST} is not announced: table 179 ")
+    assert warning.endswith(" [foreign-route]")
+    assert engine.about() == {"announced_table": 179}
     table.there.clear()
     table.touch()
     await table.until(NET)
     table.taken.clear()
     table.touch()
     await table.until(NET, HOST)
+    assert not list(engine.warnings())
     assert caplog.text.count("reason=foreign-route") == 1
     assert "repaired count=1 table=179 reason=changed-by-others" in caplog.text
     await engine.stop(withdraw=False)
@@ -201,10 +208,15 @@ async def test_what_a_route_cannot_say(caplog: pytest.LogCaptureFixture) -> None
     more = {"med": 0, "communities": (1,), "large_communities": ((64512, 179, 17900), (1, 2, 3))}
     engine.announce([said(NET, **more), said(HOST, **more)])
     engine.graceful_shutdown(on=False)
+    [warning] = engine.warnings()
+    assert warning.startswith(f"{NET} (and 1 more) is announced without bgp.communities, ")
+    assert warning.endswith("[attributes-unsaid]")
     [record] = caplog.records
     assert "bgp.communities, bgp.large_communities, bgp.med," in record.getMessage()
     engine.graceful_shutdown(on=True)
     assert "65535:0" in caplog.records[-1].getMessage()
+    engine.withdraw([NET, HOST])
+    assert not list(engine.warnings())
 
 
 async def test_no_neighbors() -> None:

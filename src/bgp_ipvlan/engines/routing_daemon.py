@@ -14,7 +14,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Collection, Iterable
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Protocol
 
 from bgp_ipvlan import errors, model, ownership, ports
@@ -59,7 +60,8 @@ class KernelEngine:
     def __init__(self, events: ports.EngineEvents, table: Table) -> None:
         self._events = events
         self._table = table
-        self._announced: set[model.Prefix] = set()
+        self._announced: dict[model.Prefix, tuple[str, ...]] = {}
+        """With the names of those attributes that a route cannot say."""
         self._standing: frozenset[model.Prefix] = frozenset()
         """What is in the table, as last made."""
         self._refused: frozenset[model.Prefix] = frozenset()
@@ -98,13 +100,13 @@ class KernelEngine:
     def announce(self, announcements: Iterable[model.Announcement]) -> None:
         """Have routes that say so; see `ports.Engine`."""
         for one in announcements:
-            self._check_attributes(one)
-            self._announced.add(one.prefix)
+            self._announced[one.prefix] = self._unsayable(one)
         self._dirty.set()
 
     def withdraw(self, prefixes: Iterable[model.Prefix]) -> None:
         """Have them no longer; see `ports.Engine`."""
-        self._announced.difference_update(prefixes)
+        for prefix in prefixes:
+            self._announced.pop(prefix, None)
         self._dirty.set()
 
     async def delivered(
@@ -119,10 +121,13 @@ class KernelEngine:
             async with asyncio.timeout(timeout):
                 while not wanted <= self._standing and not self._down:
                     await self._news.wait()
-        return model.Delivery(int(not self._down and wanted <= self._standing), ())
+        there = not self._down and wanted <= self._standing
+        missing = f"its route is not in table {self._table.table}"
+        why = "this host is drained" if self._down else missing
+        return model.Delivery(int(there), (), nobody="" if there else why)
 
-    def _check_attributes(self, one: model.Announcement) -> None:
-        """Say once what a route cannot say."""
+    def _unsayable(self, one: model.Announcement) -> tuple[str, ...]:
+        """Which attributes a route cannot say; the log says it once."""
         large = tuple(c for c in one.large_communities if not ownership.reserved(c))
         said = {
             "bgp.communities": one.communities or None,
@@ -132,7 +137,7 @@ class KernelEngine:
             "bgp.prepend": one.prepend or None,
             "bgp.next_hop": one.fixed_next_hop,
         }
-        names = [name for name, value in said.items() if value is not None]
+        names = tuple(name for name, value in said.items() if value is not None)
         key = tuple(said.values())
         if names and key not in self._unsaid:
             self._unsaid.add(key)
@@ -142,6 +147,7 @@ class KernelEngine:
                 ", ".join(names),
                 one.prefix,
             )
+        return names
 
     # --- the table --------------------------------------------------------------------------
 
@@ -210,6 +216,29 @@ class KernelEngine:
     def neighbors(self) -> tuple[model.NeighborStatus, ...]:
         """The daemon has them."""
         return ()
+
+    def about(self) -> Mapping[str, object]:
+        """Where the daemon finds what is announced."""
+        return {"announced_table": self._table.table}
+
+    def warnings(self) -> Iterator[str]:
+        """What is not announced, or not as asked; see `ports.Engine`."""
+        for prefix in sorted(self._refused, key=str):
+            yield (
+                f"{prefix} is not announced: table {self._table.table} has somebody else's route "
+                f"of its key [foreign-route]"
+            )
+        without: dict[tuple[str, ...], list[model.Prefix]] = defaultdict(list)
+        for prefix, names in self._announced.items():
+            if names:
+                without[names].append(prefix)
+        for names, prefixes in without.items():
+            more = f" (and {len(prefixes) - 1} more)" if prefixes[1:] else ""
+            yield (
+                f"{prefixes[0]}{more} is announced without {', '.join(names)}, which a kernel "
+                f"route cannot say: set it in the routing daemon's export filter "
+                f"[attributes-unsaid]"
+            )
 
     def configure(
         self,

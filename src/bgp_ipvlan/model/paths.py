@@ -137,3 +137,5 @@ class Delivery:
     """Neighbours with a session that takes these prefixes."""
     waiting: tuple[Address, ...]
     """Those of them whose sockets have not taken it yet."""
+    nobody: str = ""
+    """Why nobody takes them, where that is not for want of a session; a clause for the user."""

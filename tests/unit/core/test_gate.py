@@ -53,6 +53,15 @@ async def test_nobody_is_there(world: World, caplog: pytest.LogCaptureFixture) -
     assert "no neighbor is established" in caplog.text
 
 
+async def test_the_engine_knows_why(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One without neighbours (`--engine kernel`) says itself why nobody knows the way."""
+    monkeypatch.setattr(gate_, "BOUND", 0.05)
+    await world.start()
+    world.engine.nobody = "its route is not in table 179"
+    with pytest.raises(errors.Refused, match="container: its route is not in table 179"):
+        await gate(world, model.StartGate.REQUIRE)
+
+
 async def test_a_neighbour_that_does_not_read(
     world: World, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -6,7 +6,7 @@ import asyncio
 import ipaddress
 import logging
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 
 from bgp_ipvlan import errors, model, ports
 from bgp_ipvlan.bgp import capability, session
@@ -181,6 +181,14 @@ class EmbeddedEngine:
     def neighbors(self) -> tuple[model.NeighborStatus, ...]:
         """All neighbours."""
         return tuple(map(self._status, self._neighbors))
+
+    def about(self) -> Mapping[str, object]:
+        """Nothing particular."""
+        return {}
+
+    def warnings(self) -> Iterable[str]:
+        """All that is wrong is some neighbour's."""
+        return ()
 
     def configure(
         self,

@@ -15,8 +15,9 @@ import asyncio
 import dataclasses
 import logging
 import pathlib
+import time
 from collections import Counter
-from collections.abc import Callable, Collection, Coroutine, Iterable
+from collections.abc import Callable, Collection, Coroutine, Iterable, Iterator, Mapping
 
 from bgp_ipvlan import errors, model, ports
 from bgp_ipvlan.engines.gobgp import api as api_
@@ -92,7 +93,9 @@ class GobgpEngine:
         self._answered = asyncio.Event()
         self._mismatch: errors.EngineError | None = None
         """Why this gobgpd is not for us."""
-        self._synced, self._is_lost = False, True
+        self._synced, self._is_lost, self._since = False, True, time.time()
+        self._trouble: errors.EngineError | None = None
+        """Why gobgpd is not there."""
         self._deadline: asyncio.TimerHandle | None = None
         self._hints: set[tuple[model.Family, model.Nlri] | None] = set()
         self._hinted: asyncio.TimerHandle | None = None
@@ -148,6 +151,7 @@ class GobgpEngine:
                 wait, said = _RETRY, ""
                 await self._connected()
             except errors.EngineError as error:
+                self._trouble = error
                 # Once per loss; one of our own is not there at once.
                 if error.reason != said and (self._answered.is_set() or self._process is None):
                     log.warning("gobgpd is not there reason=%s error=%s", error.reason, error)
@@ -187,7 +191,7 @@ class GobgpEngine:
 
     async def _connected(self) -> None:
         """All that is done while gobgpd is there; ends with the connection."""
-        self._is_lost = False
+        self._is_lost, self._trouble = False, None
         self._set_deadline()
         self._answered.set()
         try:
@@ -208,7 +212,7 @@ class GobgpEngine:
         """Lose gobgpd: what was learned stays for a while."""
         if self._is_lost:
             return
-        self._is_lost = True
+        self._is_lost, self._since = True, time.time()
         self._roster.gone()
         self._learned.all_stale()
         self._set_deadline()
@@ -324,6 +328,28 @@ class GobgpEngine:
             )
             for one in self._roster.statuses()
         )
+
+    def about(self) -> Mapping[str, object]:
+        """Which gobgpd, and whether it is there."""
+        return {
+            "gobgp": {
+                "spawned": self._process is not None,
+                "api": self._api.target,
+                "reached": not self._is_lost,
+            }
+        }
+
+    def warnings(self) -> Iterator[str]:
+        """What is wrong with gobgpd, and what it does not announce for us."""
+        if self._is_lost:
+            since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(self._since))
+            why = self._trouble or errors.EngineError("gobgp-unreachable", "beginning anew")
+            yield f"no gobgpd since {since}: {why} [{why.reason}]"
+        for prefix in sorted(str(model.prefix(*key)) for key in self._originated.foreign):
+            yield (
+                f"{prefix} is not announced: another client of gobgpd announces it, see `gobgp "
+                f"global rib` [foreign-path]"
+            )
 
     def configure(
         self,
