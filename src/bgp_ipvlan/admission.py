@@ -32,7 +32,9 @@ class Admission:
         around: surroundings.Surroundings,
         identity: ownership.Identity,
     ) -> None:
-        self._example = str(settings.ipvlan_subnet or "10.1.1.0/24")
+        # Docker's default pools are IPv4 only.
+        inside = [str(one) for one in settings.ipvlan_subnets if one.version == 4]
+        self._example = inside[0] if inside else "10.1.1.0/24"
         self._state = state
         self._links = links
         self._around = around

@@ -273,7 +273,7 @@ def _defaults(settings: config.Settings) -> docker.options.Defaults:
         mode=settings.mode,
         mtu=settings.mtu,
         gateway=settings.gateway,
-        ipvlan_subnets=() if settings.ipvlan_subnet is None else (settings.ipvlan_subnet,),
+        ipvlan_subnets=settings.ipvlan_subnets,
     )
 
 

@@ -28,7 +28,7 @@ _FIXED = {
     "accept": "--accept",
     "host_interface": "--host-interface",
     "mode": "--mode",
-    "ipvlan_subnet": "--ipvlan-subnet",
+    "ipvlan_subnets": "--ipvlan-subnet",
     "gateway": "--gateway",
     "mtu": "--mtu",
     "table": "--table",

@@ -52,6 +52,7 @@ def test_what_was_understood(check: Check) -> None:
         "neighbors in 198.51.100.0/24 AS 64513, hold 30, passive, recursive, password, any" in shown
     )
     assert "host-interface eth1" in shown
+    assert "ipvlan-subnet 10.1.0.0/16" in shown
     assert "table 70000" in shown
     assert "import 10.0.0.0/8 ge 8 le 32" in shown
     assert "accept 0.0.0.0/0" in shown
@@ -65,6 +66,7 @@ def test_json(check: Check) -> None:
     found = json.loads(check(WHOLE + OURS + "[zebra.config]\nenabled = true", "--json").stdout)
 
     assert (found["ok"], found["format"], found["engine"]) == (True, "gobgp", "embedded")
+    assert found["networks"]["ipvlan_subnet"] == ["10.1.0.0/16"]
     assert (found["as"], found["router_id"], found["networks"]["mtu"]) == (64512, "192.0.2.1", 1400)
     assert [(one["address"], one["password"]) for one in found["neighbors"]] == [
         ("192.0.2.2", True),

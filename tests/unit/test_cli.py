@@ -55,6 +55,16 @@ def test_a_flag_goes_before_its_variable() -> None:
     assert "--mtu 1:" in str(error)
 
 
+def test_subnets_in_a_variable() -> None:
+    """With blanks or commas between them, and one of each family."""
+    texts = ("10.1.0.0/16 10.2.0.0/16", "10.1.0.0/16,10.2.0.0/16")
+    found = {str(refused("run", env={"BGP_IPVLAN_IPVLAN_SUBNET": text})) for text in texts}
+
+    flags = [word for text in texts[0].split() for word in ("--ipvlan-subnet", text)]
+    assert found == {str(refused("run", *flags))}
+    assert all("10.1.0.0/16 10.2.0.0/16: expected one for IPv4" in text for text in found)
+
+
 def test_rules_in_a_variable() -> None:
     """Rules have blanks in them, and so has the variable: the second rule is the wrong one."""
     error = refused("run", env={"BGP_IPVLAN_IMPORT": "10.0.0.0/8 le 32 192.0.2.0/24 le 7"})

@@ -25,7 +25,7 @@ def test_a_usual_line() -> None:
         router_id="192.0.2.1",
         neighbors=("192.0.2.2", "2001:db8::2,as=64513,hold=30,passive,name=tor"),
         host_interface="eth1",
-        ipvlan_subnet="10.1.0.0/16",
+        ipvlan_subnets=("10.1.0.0/16",),
         gateway="10.1.0.1",
     )
 
@@ -43,7 +43,18 @@ def test_a_usual_line() -> None:
         ebgp.passive,
         ebgp.description,
     ) == (64513, 30, 10, True, "tor")
-    assert ipaddress.ip_network("10.1.0.0/16") == settings.ipvlan_subnet
+    assert settings.ipvlan_subnets == (ipaddress.ip_network("10.1.0.0/16"),)
+
+
+@pytest.mark.parametrize("gateway", ["10.1.0.1", "2001:db8:1::1"])
+@pytest.mark.parametrize(
+    "texts", [("10.1.0.0/16,2001:db8:1::/48",), ("2001:db8:1::/48", "10.1.0.0/16")]
+)
+def test_a_subnet_for_each_family(texts: tuple[str, ...], gateway: str) -> None:
+    """Said twice, or in a variable with commas; the gateway is inside that of its family."""
+    settings = load(ipvlan_subnets=texts, gateway=gateway)
+
+    assert {str(one) for one in settings.ipvlan_subnets} == {"10.1.0.0/16", "2001:db8:1::/48"}
 
 
 def test_no_neighbor_needs_no_as() -> None:
@@ -110,13 +121,27 @@ def test_rules_from_the_environment() -> None:
         ),
         ({"table": 0}, "bad-value", "--table 0: expected a routing table from 1 to 4294967295"),
         ({"table": 1 << 32}, "bad-value", "--table 4294967296: expected a routing table"),
-        ({"ipvlan_subnet": "10.1.1.1/24"}, "bad-value", "host bits"),
-        ({"ipvlan_subnet": "10.1.1.0/24", "gateway": "10.1.2.1"}, "bad-value", "inside"),
+        ({"ipvlan_subnets": ("10.1.1.1/24",)}, "bad-value", "host bits"),
+        ({"ipvlan_subnets": ("10.1.1.0/24",), "gateway": "10.1.2.1"}, "bad-value", "inside"),
+        (
+            {"ipvlan_subnets": ("10.1.1.0/24", "fd00::/64"), "gateway": "fd01::1"},
+            "bad-value",
+            "inside ipvlan-subnet fd00::/64",
+        ),
+        (
+            {"ipvlan_subnets": ("10.1.1.0/24", "10.1.2.0/24")},
+            "bad-value",
+            "--ipvlan-subnet 10.1.1.0/24 10.1.2.0/24: expected one for IPv4, one for IPv6",
+        ),
         ({"accept": ("nonsense",)}, "bad-value", "--accept"),
         ({"accept": ("0.0.0.0",)}, "bad-value", "with its length, for example 0.0.0.0/0"),
         ({"accept": ("::",)}, "bad-value", "for example ::/0"),
         ({"accept": ("192.0.2.1",)}, "bad-value", "for example 192.0.2.1/32"),
-        ({"ipvlan_subnet": "10.1.1.1"}, "bad-value", "--ipvlan-subnet 10.1.1.1: expected a prefix"),
+        (
+            {"ipvlan_subnets": ("10.1.1.1",)},
+            "bad-value",
+            "--ipvlan-subnet 10.1.1.1: expected a prefix",
+        ),
         ({"ranges": ("192.0.2.1",)}, "bad-value", "--neighbor-range 192.0.2.1: expected a prefix"),
         ({"listen_addresses": ("eth1",)}, "bad-value", "--listen eth1"),
         ({"listen_port": 65536}, "bad-value", "--listen-port"),

@@ -172,13 +172,23 @@ def test_our_tables(load: Any) -> None:
     settings = load(NEIGHBOR + OURS)
 
     assert (settings.host_interface, settings.mtu, settings.table) == ("eth1", 1400, 70000)
-    assert str(settings.ipvlan_subnet) == "10.1.0.0/16"
+    assert [str(one) for one in settings.ipvlan_subnets] == ["10.1.0.0/16"]
     assert str(settings.gateway) == "10.1.0.1"
     assert str(settings.plugin_socket) == "/run/other.sock"
     assert [str(one) for one in settings.accept] == ["0.0.0.0/0"]
     (rule,) = settings.import_rules
     assert str(rule) == "10.0.0.0/8 ge 8 le 32"
     assert settings.neighbors[0].import_rules == (rule,)
+
+
+def test_a_subnet_for_each_family(load: Any) -> None:
+    """`ipvlan-subnet` may be a list; a flag stands for all of it."""
+    text = '[ipvlan]\nipvlan-subnet = ["10.1.0.0/16", "2001:db8:1::/48"]'
+
+    both, one = load(text), load(text, ipvlan_subnets=("10.9.0.0/16",))
+
+    assert [str(p) for p in both.ipvlan_subnets] == ["10.1.0.0/16", "2001:db8:1::/48"]
+    assert [str(p) for p in one.ipvlan_subnets] == ["10.9.0.0/16"]
 
 
 def test_flags_go_before_the_file(load: Any) -> None:

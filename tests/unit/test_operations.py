@@ -132,11 +132,16 @@ async def test_reload_names_what_needs_a_restart(make: Make) -> None:
     """The rest of the file counts at once; and it is named again by the next reload."""
     daemon = make(FILE)
     text = FILE.replace("as = 64512", 'as = 64512\nport = 1179\nrouter-id = "192.0.2.9"')
-    daemon.path.write_text(text + RIGHT_TOO + "[ipvlan]\nmtu = 1400")
+    daemon.path.write_text(text + RIGHT_TOO + "[ipvlan]\nmtu = 1400\nipvlan-subnet = '10.1.0.0/16'")
 
     found = [(await daemon.desk.reload())["needs_restart"] for _ in range(2)]
 
-    names = ["--router-id 192.0.2.1 → 192.0.2.9", "--listen-port 179 → 1179", "--mtu none → 1400"]
+    names = [
+        "--router-id 192.0.2.1 → 192.0.2.9",
+        "--listen-port 179 → 1179",
+        "--ipvlan-subnet none → 10.1.0.0/16",
+        "--mtu none → 1400",
+    ]
     assert found == [names, names]
     assert daemon.desk.settings.listen_port == 179
     assert "192.0.2.3" in daemon.neighbors()

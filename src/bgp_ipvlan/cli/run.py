@@ -138,11 +138,12 @@ def run(
         ),
     ] = None,
     ipvlan_subnet: Annotated[
-        str | None,
+        list[str] | None,
         typer.Option(
             envvar=ENV + "IPVLAN_SUBNET",
             metavar="CIDR",
-            help="Networks of this host must lie inside it.",
+            help="Networks of this host must lie inside it, and with --ipam-driver bgp-ipvlan get "
+            "their subnets from it; once for IPv4, once for IPv6.",
         ),
     ] = None,
     gateway: Annotated[
@@ -230,7 +231,7 @@ def run(
         accept=tuple(accept or ()),
         host_interface=host_interface,
         mode=mode,
-        ipvlan_subnet=ipvlan_subnet,
+        ipvlan_subnets=tuple(ipvlan_subnet or ()),
         gateway=gateway,
         mtu=mtu,
         table=table,

@@ -47,7 +47,7 @@ def describe(settings: settings_.Settings) -> Json:
         "networks": {
             "host_interface": settings.host_interface or "",
             "mode": str(settings.mode),
-            "ipvlan_subnet": str(settings.ipvlan_subnet or ""),
+            "ipvlan_subnet": [str(one) for one in settings.ipvlan_subnets],
             "gateway": str(settings.gateway or ""),
             "mtu": settings.mtu or 0,
             "table": settings.table,
@@ -78,7 +78,8 @@ def text(found: Mapping[str, Any]) -> Iterator[str]:
         yield _line("neighbors", "none")
     for key, value in found["networks"].items():
         if value:
-            yield _line(key.replace("_", "-"), value)
+            shown = ", ".join(value) if isinstance(value, list) else value
+            yield _line(key.replace("_", "-"), shown)
     if found["import"] is not None:
         yield _line("import", ", ".join(found["import"]) or "nothing")
     if found["accept"]:

@@ -21,7 +21,7 @@ from bgp_ipvlan.config import source as source_
 _OWN = {
     "ipvlan.host-interface": "host_interface",
     "ipvlan.mode": "mode",
-    "ipvlan.ipvlan-subnet": "ipvlan_subnet",
+    "ipvlan.ipvlan-subnet": "ipvlan_subnets",
     "ipvlan.gateway": "gateway",
     "ipvlan.mtu": "mtu",
     "ipvlan.table": "table",
@@ -51,6 +51,7 @@ _FILE = schema.Schema(
         "peer-groups": _TABLES,
         "dynamic-neighbors": _TABLES,
         **dict.fromkeys(_OWN, str),
+        "ipvlan.ipvlan-subnet": str | list[str],
         "ipvlan.mtu": int,
         "ipvlan.table": int,
         "engine.gobgp-spawn": bool,

@@ -33,7 +33,7 @@ class Flags:
     accept: tuple[str, ...] = ()
     host_interface: str | None = None
     mode: str | None = None
-    ipvlan_subnet: str | None = None
+    ipvlan_subnets: tuple[str, ...] = ()
     gateway: str | None = None
     mtu: int | None = None
     table: int | None = None
@@ -59,7 +59,7 @@ _SPELLING = {
     "accept": "--accept",
     "host_interface": "--host-interface",
     "mode": "--mode",
-    "ipvlan_subnet": "--ipvlan-subnet",
+    "ipvlan_subnets": "--ipvlan-subnet",
     "gateway": "--gateway",
     "mtu": "--mtu",
     "table": "--table",

@@ -32,7 +32,7 @@ class Said:
     accept: tuple[model.Prefix, ...] | None = None
     host_interface: str | None = None
     mode: model.Mode | None = None
-    ipvlan_subnet: model.Prefix | None = None
+    ipvlan_subnets: tuple[model.Prefix, ...] | None = None
     gateway: model.Address | None = None
     mtu: int | None = None
     table: int | None = None
@@ -59,7 +59,7 @@ _CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "import_rules": values.rules,
     "accept": lambda where, texts: tuple(values.prefix(where, text) for text in texts),
     "mode": values.mode,
-    "ipvlan_subnet": values.prefix,
+    "ipvlan_subnets": values.subnets,
     "gateway": values.address,
     # The least that IPv4 allows (RFC 791) to the most that a length field holds.
     "mtu": lambda where, value: values.number(where, value, range(68, 1 << 16), "octets"),

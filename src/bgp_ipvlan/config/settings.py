@@ -37,7 +37,8 @@ class Settings:
     restart_time: int = _SPEAKER.restart_time
     host_interface: str | None = None
     mode: model.Mode = model.Mode.L3
-    ipvlan_subnet: model.Prefix | None = None
+    ipvlan_subnets: tuple[model.Prefix, ...] = ()
+    """Where networks have to be, at most one per family."""
     gateway: model.Address | None = None
     mtu: int | None = None
     table: int = model.MAIN
@@ -102,11 +103,12 @@ def complete(said: said_.Said) -> Settings:
 
 
 def _check(settings: Settings) -> None:
-    gateway, subnet = settings.gateway, settings.ipvlan_subnet
-    if gateway is not None and subnet is not None and gateway not in subnet:
-        raise errors.ConfigError(
-            "bad-value", f"gateway {gateway}: expected an address inside ipvlan-subnet {subnet}"
-        )
+    gateway = settings.gateway
+    for subnet in settings.ipvlan_subnets:
+        if gateway is not None and gateway.version == subnet.version and gateway not in subnet:
+            raise errors.ConfigError(
+                "bad-value", f"gateway {gateway}: expected an address inside ipvlan-subnet {subnet}"
+            )
     check_reachable(settings, settings.neighbors)
 
 

@@ -62,6 +62,15 @@ def prefix(where: str, text: str) -> model.Prefix:
     return found
 
 
+def subnets(where: str, texts: str | Iterable[str]) -> tuple[model.Prefix, ...]:
+    """Prefixes, one of each family at most, however they are separated."""
+    words = texts if isinstance(texts, str) else " ".join(texts)
+    found = tuple(prefix(where, text) for text in words.replace(",", " ").split())
+    if len({one.version for one in found}) < len(found):
+        raise wrong(where, " ".join(map(str, found)), "one for IPv4, one for IPv6, or both")
+    return found
+
+
 def router_id(where: str, text: str) -> ipaddress.IPv4Address:
     """A BGP identifier: any four octets but zero, written as an address (RFC 6286)."""
     found = parse(where, ipaddress.IPv4Address, text, "an IPv4 address, for example 192.0.2.1")
