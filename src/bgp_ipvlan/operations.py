@@ -7,6 +7,7 @@ and file are what counts again.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import logging
 from collections.abc import Iterable, Mapping
@@ -87,6 +88,14 @@ class Operations:
             errors.Refused: `needs-restart`, likewise.
             errors.EngineError: as `ports.Engine.configure`, likewise.
         """
+        try:
+            return await self._reload()
+        except errors.Error as error:
+            # Whoever asked is told as well, if anybody did.
+            log.error("not reloaded, all is as before reason=%s error=%s", error.reason, error)
+            raise
+
+    async def _reload(self) -> Json:
         async with self._reloading:
             fresh = await asyncio.to_thread(config.load, self._flags)
             old = self.settings
@@ -96,17 +105,11 @@ class Operations:
                     f"the AS number cannot change from {old.local_as} to {fresh.local_as} while "
                     f"the daemon runs: systemctl restart bgp-ipvlan",
                 )
-            waiting = [
-                f"{flag} {_text(getattr(old, field))} → {_text(value)}"
-                for field, flag in _FIXED.items()
-                if (value := getattr(fresh, field)) != getattr(old, field)
-                and not (field == "router_id" and value is None)
-            ]
+            waiting = _waiting(old, fresh)
             before = self._all()
             self._configure(fresh.neighbors, fresh.dynamic)
-            self.settings = dataclasses.replace(
-                fresh, **{field: getattr(old, field) for field in _FIXED}
-            )
+            fixed = {field: getattr(old, field) for field in (*_FIXED, "gobgp")}
+            self.settings = dataclasses.replace(fresh, **fixed)
             found = _differences(before, self._all())
         _log(found, waiting, fresh.warnings)
         return {
@@ -122,10 +125,8 @@ class Operations:
         self._hang_up = asyncio.create_task(self._reload_quietly(), name="reload")
 
     async def _reload_quietly(self) -> None:
-        try:
+        with contextlib.suppress(errors.Error):  # in the log already
             await self.reload()
-        except errors.Error as error:
-            log.error("not reloaded, all is as before reason=%s error=%s", error.reason, error)
 
     async def close(self) -> None:
         """Begin nothing more."""
@@ -234,6 +235,21 @@ class Operations:
 
 def _address(text: str) -> model.Address:
     return config.parse(text, "neighbor").address
+
+
+def _waiting(old: config.Settings, fresh: config.Settings) -> list[str]:
+    """What counts from the next start on, in words."""
+    found = [
+        f"{flag} {_text(getattr(old, field))} → {_text(value)}"
+        for field, flag in _FIXED.items()
+        if (value := getattr(fresh, field)) != getattr(old, field)
+        and not (field == "router_id" and value is None)
+    ]
+    spawned = all(one.engine is model.EngineKind.GOBGP and one.gobgp_spawn for one in (old, fresh))
+    # Passwords may be among them, so no value is shown.
+    if spawned and config.gobgp_differs(old, fresh):
+        found.append(f"gobgpd's own settings in {fresh.config_file}")
+    return found
 
 
 def _differences(old: dict[_Key, object], new: dict[_Key, object]) -> dict[str, list[str]]:

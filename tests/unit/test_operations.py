@@ -187,23 +187,41 @@ async def test_reload_reads_passwords_again(make: Make, tmp_path: pathlib.Path) 
 async def test_bad_reload(
     make: Make, text: str, reason: str, says: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Nothing changes at all; by SIGHUP the log says so."""
+    """Nothing changes at all; the log says so, also where nobody else is told (SIGHUP)."""
     daemon = make(FILE)
     daemon.desk.add("192.0.2.9")
     before = (daemon.neighbors(), daemon.desk.settings)
     daemon.path.write_text(text)
 
+    caplog.set_level(logging.ERROR, "bgp_ipvlan")
     with pytest.raises(errors.Error) as caught:
         await daemon.desk.reload()
-    with caplog.at_level(logging.ERROR, "bgp_ipvlan"):
-        daemon.desk.hang_up()
-        assert daemon.desk._hang_up is not None
-        await daemon.desk._hang_up
+    [by_command] = caplog.messages
+    caplog.clear()
+    daemon.desk.hang_up()
+    assert daemon.desk._hang_up is not None
+    await daemon.desk._hang_up
 
     assert caught.value.reason == reason
     assert says in str(caught.value)
     assert (daemon.neighbors(), daemon.desk.settings) == before
-    assert f"not reloaded, all is as before reason={reason}" in caplog.text
+    assert f"not reloaded, all is as before reason={reason}" in by_command
+    assert caplog.messages == [by_command], "the same for SIGHUP, and once"
+
+
+async def test_reload_with_a_gobgpd_of_ours(make: Make) -> None:
+    """What only gobgpd reads, when it starts, needs a restart, is named each time, and not shown."""
+    daemon = make(FILE, engine="gobgp", gobgp_spawn=True)
+    daemon.path.write_text(FILE + RIGHT_TOO + '[zebra.config]\nurl = "geheim"')
+    before = daemon.desk.settings.gobgp
+
+    found = [(await daemon.desk.reload())["needs_restart"] for _ in range(2)]
+    daemon.path.write_text(FILE)
+    back = await daemon.desk.reload()
+
+    assert found == [[f"gobgpd's own settings in {daemon.path}"]] * 2
+    assert daemon.desk.settings.gobgp == before
+    assert (back["needs_restart"], back["removed"]) == ([], ["192.0.2.3"])
 
 
 async def test_file_gone_at_reload(make: Make) -> None:
