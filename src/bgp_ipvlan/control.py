@@ -84,7 +84,10 @@ class ControlServer:
             "/status": lambda _: shown.summary(),
             "/networks": lambda _: {"networks": shown.networks()},
             "/routes": routes,
-            "/neighbors": lambda query: {"neighbors": shown.neighbors(query.get("address", ""))},
+            "/neighbors": lambda query: {
+                "neighbors": shown.neighbors(query.get("address", "")),
+                **shown.engine(),
+            },
             "/drain": lambda _: {"drain": shown.drain()},
         }
 

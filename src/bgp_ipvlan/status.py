@@ -14,7 +14,7 @@ from typing import Any
 
 import bgp_ipvlan
 from bgp_ipvlan import arp as arp_
-from bgp_ipvlan import errors, model, operations, ports, reconcile, rules
+from bgp_ipvlan import errors, model, occupancy, operations, ports, reconcile, rules
 from bgp_ipvlan import state as state_
 from bgp_ipvlan.engines.embedded import sockets
 
@@ -56,6 +56,7 @@ class Status:
             "local_as": settings.local_as,
             "router_id": str(settings.router_id or ""),
             "configuration_file": str(settings.config_file or ""),
+            **self.engine(),
             "drain": self.drain(),
             "synced": self._reconciler.is_synced,
             "neighbors": {"configured": len(neighbors), "established": len(established)},
@@ -63,6 +64,7 @@ class Status:
             "endpoints": len(self._state.endpoints),
             "routes": {
                 "wanted": self._wanted_count(),
+                "pending": self._pending_count(),
                 "refused": self._refused_count(),
             },
             "counters": {
@@ -72,8 +74,16 @@ class Status:
                 "overflows": self._reconciler.counters.overflows,
             },
             "arp_filter": self._arp_filter(),
+            "pools": {
+                "given": len(self._state.pools),
+                "unclaimed": occupancy.unclaimed(self._state),
+            },
             "warnings": list(self._warnings()),
         }
+
+    def engine(self) -> Json:
+        """Who speaks BGP, and what is particular about it."""
+        return {"engine": str(self._operations.settings.engine), **self._engine.about()}
 
     def _arp_filter(self) -> Json:
         """Where ARP for addresses of ours is dropped, and for how many of them."""
@@ -86,6 +96,7 @@ class Status:
 
     def _warnings(self) -> Iterator[str]:
         """What a person should look at, each with its reason code."""
+        yield from self._engine.warnings()
         yield from self._speaker_warnings()
         yield from self._arp_warnings()
         for table in self._reconciler.rules.missed:
@@ -103,6 +114,7 @@ class Status:
                     f"endpoint {endpoint.short}: -p {ports_} has no effect, the container's own "
                     f"address is reachable [ports-ignored]"
                 )
+        yield from occupancy.warnings(self._state)
         for family, waiting in self._reconciler.waiting.items():
             if waiting:
                 yield (
@@ -185,6 +197,7 @@ class Status:
                     "announced": announcement is not None,
                     "next_hop": str(announcement.next_hop) if announcement else None,
                     "reason": own.notes.get(subnet.prefix) if own else None,
+                    "ipam": occupancy.of_subnet(self._state, subnet.prefix),
                 }
             )
         return {
@@ -229,6 +242,11 @@ class Status:
 
     def _wanted_count(self) -> int:
         return sum(len(book.wanted) for book in self._forwarding.books.values())
+
+    def _pending_count(self) -> int:
+        """Those of them that the kernel refused, or that somebody contests."""
+        books = self._forwarding.books.values()
+        return sum(key in book.wanted for book in books for key in book.failing)
 
     def _refused(self) -> Iterator[Json]:
         """First what won the decision and is no route, then paths that took no part in it."""

@@ -69,19 +69,43 @@ def _status(console: rich.console.Console, answer: Json) -> None:
         "up": _duration(answer["uptime_seconds"]),
         "local AS": str(answer["local_as"] or "-"),
         "router id": answer["router_id"] or "-",
+        "engine": _engine(answer),
         "neighbors": f"{neighbors['established']} of {neighbors['configured']} established",
         "in sync": "yes" if answer["synced"] else "no, waiting for the neighbours' routes",
         "networks": f"{answer['networks']} with {answer['endpoints']} endpoints",
-        "routes": f"{routes['wanted']} in the kernel, {routes['refused']} refused",
+        "routes": _counts(routes),
         "repairs": str(answer["counters"]["repaired"]),
         "configuration": answer["configuration_file"] or "flags and environment",
     }
+    if "announced_table" in answer:
+        del rows["neighbors"]  # never any
+    if unclaimed := answer["pools"]["unclaimed"]:
+        rows["pools"] = f"without a network: {', '.join(unclaimed)}"
     _rows(console, rows)
     _warn(console, answer["warnings"])
 
 
+def _engine(answer: Json) -> str:
+    """Who speaks BGP."""
+    name: str = answer["engine"]
+    if number := answer.get("announced_table"):
+        table = "main" if number == model.MAIN else number
+        return f"{name}: the routing daemon of this host has the sessions; announced: table {table}"
+    if gobgp := answer.get("gobgp"):
+        which = "a gobgpd of ours" if gobgp["spawned"] else f"the gobgpd at {gobgp['api']}"
+        return f"{name}: {which}" + ("" if gobgp["reached"] else ", which is not there")
+    return name
+
+
+def _counts(routes: Json) -> str:
+    pending = f", {routes['pending']} pending" if routes["pending"] else ""
+    there = routes["wanted"] - routes["pending"]
+    return f"{there} in the kernel{pending}, {routes['refused']} refused"
+
+
 def _networks(console: rich.console.Console, answer: Json) -> None:
-    table = _table("NETWORK", "PARENT", "MODE", "SUBNET", "GATEWAY", "ANNOUNCED", "ENDPOINTS")
+    columns = ("NETWORK", "PARENT", "MODE", "SUBNET", "GATEWAY", "ANNOUNCED", "ENDPOINTS", "POOL")
+    table = _table(*columns)
     for network in answer["networks"]:
         for subnet in network["subnets"]:
             announced = f"via {subnet['next_hop']}" if subnet["announced"] else subnet["reason"]
@@ -93,8 +117,14 @@ def _networks(console: rich.console.Console, answer: Json) -> None:
                 subnet["gateway"] or "-",
                 announced or "-",
                 str(len(network["endpoints"])),
+                _pool(subnet["ipam"]),
             )
     console.print(table)
+
+
+def _pool(ipam: Json | None) -> str:
+    """How much of a subnet that our IPAM driver gave is in use."""
+    return f"{ipam['percent']} % in use" if ipam else "-"
 
 
 def _routes(console: rich.console.Console, answer: Json) -> None:
@@ -138,6 +168,9 @@ def _refused(route: Json) -> str:
 
 
 def _neighbors(console: rich.console.Console, answer: Json) -> None:
+    if "announced_table" in answer:
+        _rows(console, {"engine": _engine(answer)})
+        return
     table = _table("NEIGHBOR", "AS", "STATE", "FOR", "RECEIVED", "REFUSED", "SENT", "NOTE")
     for one in answer["neighbors"]:
         notes = [one["description"], one["dynamic"] and "from a range", one["idle_reason"]]
@@ -177,6 +210,7 @@ def _neighbor(console: rich.console.Console, answer: Json) -> None:
         "hold time": _hold(one, asked),
         "protection": " ".join(filter(None, ("password" * one["password"], security))),
         "hops": str(hops) if hops > 1 else "",
+        "next hops": "recursive: by others' routes as well" if asked.get("recursive") else "",
         "graceful restart": restart if one["router_id"] else "",
         "received": _received(one, asked),
         "import": "all" if asked.get("import") is None else ", ".join(asked["import"]) or "nothing",

@@ -28,6 +28,8 @@ class FakeEngine:
         self.told_of_surroundings = 0
         self.nobody = ""
         """Why nobody takes anything, where that is not for want of neighbours."""
+        self.particulars: dict[str, object] = {}
+        self.complaints: list[str] = []
         self.asked: list[tuple[frozenset[model.Prefix], float]] = []
         """Calls of `delivered`."""
         self._up: dict[model.Address, asyncio.Event] = {}
@@ -112,12 +114,12 @@ class FakeEngine:
         return ()
 
     def about(self) -> Mapping[str, object]:
-        """Nothing particular."""
-        return {}
+        """Whatever a test says."""
+        return self.particulars
 
     def warnings(self) -> Iterable[str]:
-        """Nothing to look at."""
-        return ()
+        """Whatever a test says."""
+        return self.complaints
 
     def configure(
         self,
