@@ -13,11 +13,17 @@ ROOT = pathlib.Path(__file__).parents[2]
 OPERATIONS = (ROOT / "docs/operations.md").read_text()
 
 
+REASON = re.compile(
+    r"errors\.[A-Z]\w+\(\s*\"([a-z0-9-]+)\""  # raised
+    r"|(?:\"|\S )reason=([a-z0-9-]+)"  # logged
+    r"|\[([a-z][a-z0-9-]+)\]\""  # the end of a warning
+)
+
+
 def reasons() -> list[str]:
-    """The reason code of every error that is raised on purpose."""
-    raised = re.compile(r"errors\.[A-Z]\w+\(\s*\"([a-z0-9-]+)\"")
-    sources = (ROOT / "src").rglob("*.py")
-    return sorted({code for path in sources for code in raised.findall(path.read_text())})
+    """Every reason code that a person may see."""
+    sources = [path.read_text() for path in (ROOT / "src").rglob("*.py")]
+    return sorted({next(filter(None, c)) for text in sources for c in REASON.findall(text)})
 
 
 @pytest.mark.parametrize("reason", reasons())
