@@ -121,22 +121,47 @@ class Api:
 
     # --- the table ---------------------------------------------------------------------------
 
-    async def watch(self) -> AsyncGenerator[Peer | Rows, None]:
+    async def watch(self, *, table: bool = True) -> AsyncGenerator[Peer | Rows, None]:
         """Neighbours and the table, then their changes, until gobgpd is gone.
 
-        A table comes first, in slices (none where gobgpd has no AS number). Close it
-        (`contextlib.aclosing`) to stop.
+        Close it (`contextlib.aclosing`) to stop.
+
+        Args:
+            table: it comes first, in slices (none where gobgpd has no AS number).
+
+        Raises:
+            errors.EngineError: also `gobgp-large`: the table is too large for gobgpd's one message.
         """
-        stream = self._use().stream(self._method("WatchEvent"), watch.request(self._dialect))
+        question = watch.request(self._dialect, table=table)
+        stream = self._use().stream(self._method("WatchEvent"), question)
         try:
             with calls.translated(self.target):
                 async for event in watch.events(
-                    self._dialect, self._decoder, stream, multipath=self._speaker.multipath
+                    self._dialect,
+                    self._decoder,
+                    stream,
+                    multipath=self._speaker.multipath,
+                    table=table,
                 ):
                     yield event
         finally:
             await stream.aclose()
         raise calls.unreachable(self.target, "it ended the stream of events")
+
+    async def table(self) -> AsyncGenerator[Rows, None]:
+        """The table of best paths, a message for each prefix: slow, but of any size."""
+        rows: list[Row] = []
+        for family in model.Family:
+            question = messages.ListPathRequest(
+                table=self._dialect.base, family=messages.Family(afi=family, safi=1)
+            )
+            async for answer in self._stream("ListPath", question, timeout=None):
+                found = self._dialect.destination.FromString(answer).destination.paths
+                rows += self._decoder.rows([raw for raw in found if raw.best])
+                if len(rows) >= watch.SLICE:
+                    yield Rows(Kind.SNAPSHOT, rows, more=True)
+                    rows = []
+        yield Rows(Kind.SNAPSHOT, rows)
 
     async def lookup(
         self, family: model.Family, keys: Collection[model.Nlri]
@@ -223,22 +248,19 @@ class Api:
                 found.append(status)
         return found
 
-    async def add_neighbor(self, config: model.NeighborConfig) -> None:
+    async def add_neighbor(self, config: model.NeighborConfig, *, restarting: bool = False) -> None:
         """Add a neighbour. Import rules and `recursive` are no matter of gobgpd's.
 
-        Raises:
-            errors.EngineError: also `gobgp-unsupported`.
-        """
-        await self._call("AddPeer", messages.PeerRequest(peer=self._peer(config)))
-
-    async def update_neighbor(self, config: model.NeighborConfig) -> None:
-        """Change a neighbour. Its session ends if anything but timers and limits is other.
+        Args:
+            config: it.
+            restarting: say so to it (RFC 4724 section 4.1).
 
         Raises:
             errors.EngineError: also `gobgp-unsupported`.
         """
-        question = messages.UpdatePeerRequest(peer=self._peer(config), soft_reset_in=True)
-        await self._call("UpdatePeer", question)
+        peer = self._peer(config)
+        peer.graceful_restart.local_restarting = restarting and config.graceful_restart
+        await self._call("AddPeer", messages.PeerRequest(peer=peer))
 
     def check_neighbor(self, config: model.NeighborConfig) -> None:
         """Raise what `add_neighbor` would, as far as gobgpd need not be asked.
@@ -343,8 +365,10 @@ class Api:
         with calls.translated(self.target):
             return await self._use().call(self._method(name), question, answer)
 
-    async def _stream(self, name: str, question: Any) -> AsyncGenerator[bytes, None]:
-        stream = self._use().stream(self._method(name), question, timeout=calls.TIMEOUT)
+    async def _stream(
+        self, name: str, question: Any, *, timeout: float | None = calls.TIMEOUT
+    ) -> AsyncGenerator[bytes, None]:
+        stream = self._use().stream(self._method(name), question, timeout=timeout)
         try:
             with calls.translated(self.target):
                 async for answer in stream:

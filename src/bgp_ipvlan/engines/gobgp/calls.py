@@ -45,6 +45,8 @@ def translated(target: str) -> Iterator[None]:
         if error.code() in lost or error.code() is grpc.StatusCode.CANCELLED:
             raise unreachable(target, error.details() or error.code().name) from None
         detail = error.details() or error.code().name
+        if error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED:
+            raise errors.EngineError("gobgp-large", f"gobgpd says: {detail}") from None
         raise errors.EngineError("gobgp-refused", f"gobgpd says: {detail}") from None
     except grpc.aio.UsageError as error:  # the channel was closed
         raise unreachable(target, str(error)) from None

@@ -79,7 +79,7 @@ class GobgpEngine:
         self._originated = originated.Originated(
             self._api, learned=self._learned.contend, internal=self._roster.internal
         )
-        self._roster.on_complete = self._complete
+        self._roster.on_complete = self._read_once_more
         self._roster.on_internal = self._originated.mark_all
         self._feed = feed.Feed(
             self._api,
@@ -89,11 +89,15 @@ class GobgpEngine:
             on_local=self._originated.found,
             on_hint=self._hint,
         )
+        self._feed.on_table = self._has_read
         self._task: asyncio.Task[None] | None = None
         self._answered = asyncio.Event()
         self._mismatch: errors.EngineError | None = None
         """Why this gobgpd is not for us."""
         self._synced, self._is_lost, self._since = False, True, time.time()
+        self._restarted = self._is_complete = False
+        self._awaited = 0
+        """Which reading of the table, in this connection, will have it all; 0 while none can."""
         self._trouble: errors.EngineError | None = None
         """Why gobgpd is not there."""
         self._deadline: asyncio.TimerHandle | None = None
@@ -113,7 +117,9 @@ class GobgpEngine:
             errors.EngineError: `gobgp-missing`, `gobgp-as`.
         """
         del forwarding_preserved
+        self._restarted = restarted
         self._follow(self._config.neighbors, self._config.dynamic)
+        self._set_deadline()
         if self._process is not None:
             await self._process.start(restarted=restarted)
         self._task = asyncio.create_task(self._live(), name="gobgp")
@@ -192,13 +198,15 @@ class GobgpEngine:
     async def _connected(self) -> None:
         """All that is done while gobgpd is there; ends with the connection."""
         self._is_lost, self._trouble = False, None
+        restarted, self._restarted = self._restarted, False
+        self._is_complete, self._awaited = False, 0
         self._set_deadline()
         self._answered.set()
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._feed.run())
                 group.create_task(self._originated.run())
-                group.create_task(self._roster.run(self._originated.told))
+                group.create_task(self._roster.run(self._originated.told, restarted=restarted))
                 group.create_task(self._look_now_and_then())
         except* errors.EngineError as several:
             raise several.exceptions[0] from None
@@ -224,8 +232,21 @@ class GobgpEngine:
         loop = asyncio.get_running_loop()
         self._deadline = loop.call_later(self._config.sync_deadline, self._complete)
 
+    def _read_once_more(self) -> None:
+        """The neighbours have said all: what gobgpd's table has from now on is all there is.
+
+        What has been read so far may be from before: more of it may be on its way to us.
+        """
+        if self._awaited == 0:
+            self._awaited = self._feed.again()
+
+    def _has_read(self, number: int) -> None:
+        if 0 < self._awaited <= number and not self._is_complete:
+            self._complete()
+
     def _complete(self) -> None:
         """All is known that there is to know, or it took too long."""
+        self._is_complete = True
         if self._deadline is not None:
             self._deadline.cancel()
             self._deadline = None
@@ -387,8 +408,7 @@ class GobgpEngine:
         await self._api.reset_neighbor(neighbor, soft=soft, message=message)
         if not soft:
             # Else GoBGP 3 lets it rest for half a minute.
-            await self._api.disable_neighbor(neighbor)
-            await self._api.enable_neighbor(neighbor)
+            await self._roster.wake(neighbor)
 
     def graceful_shutdown(self, *, on: bool) -> None:
         """Mark what goes out, or no longer."""

@@ -12,7 +12,7 @@ import contextlib
 import logging
 from collections.abc import Callable
 
-from bgp_ipvlan import model, ports
+from bgp_ipvlan import errors, model, ports
 from bgp_ipvlan.engines.gobgp import api as api_
 from bgp_ipvlan.engines.gobgp import learned as learned_
 
@@ -63,8 +63,12 @@ class Feed:
         self._on_peer = on_peer
         self._on_local = on_local
         self._on_hint = on_hint
-        self.tables = 0
-        """How often the whole table was read."""
+        self.begun = 0
+        """How many tables were asked for so far."""
+        self.on_table: Callable[[int], None] = lambda _: None
+        """Told, when a table is complete, which of them it was."""
+        self._listening: asyncio.Task[float] | None = None
+        self._again = self._is_listed = False
         self._in_table = self._has_looked = False
 
     async def run(self) -> None:
@@ -78,12 +82,39 @@ class Feed:
         bursts = 0
         while True:
             began = loop.time()
-            read = await self._listen()
+            self._listening = asyncio.create_task(self._listen(), name="gobgp-feed")
+            try:
+                read = await self._listening
+            except asyncio.CancelledError:
+                if not self._again:
+                    raise
+                self._again = False
+                continue
+            except errors.EngineError as error:
+                if error.reason != "gobgp-large":
+                    raise
+                log.warning(
+                    "gobgpd's table is too large for one message of its API, so it is read prefix by "
+                    "prefix, and no more after bursts reason=gobgp-large"
+                )
+                await self._follow()
+                continue
             calm = loop.time() - began - read
             # The more a table costs, and the longer this goes on, the longer until the next.
             bursts = 0 if calm > _CALM else bursts + 1
             await asyncio.sleep(min(_LONGEST, bursts * read / 4))
             await self._settled()
+
+    def again(self) -> int:
+        """Read the table once more; returns which one that will be."""
+        if self._is_listed:
+            # Prefix by prefix takes minutes, and what comes by itself is in order.
+            asyncio.get_running_loop().call_soon(self.on_table, self.begun)
+            return self.begun
+        if self._listening is not None and not self._listening.done():
+            self._again = True
+            self._listening.cancel()
+        return self.begun + 1
 
     async def _listen(self) -> float:
         """The table, and changes until there are too many at once.
@@ -93,19 +124,17 @@ class Feed:
         """
         loop = asyncio.get_running_loop()
         began = since = loop.time()
+        self.begun += 1
+        self._again = self._is_listed = False
         count, read = 0, 0.0
         async with contextlib.aclosing(self._api.watch()) as events:
             async for event in events:
-                if not self._room.is_set():
-                    await self._room.wait()
-                if isinstance(event, api_.Peer):
-                    self._on_peer()
-                    continue
-                if event.kind is api_.Kind.SNAPSHOT:
+                if isinstance(event, api_.Rows) and event.kind is api_.Kind.SNAPSHOT:
                     await self._snapshot(event)
                     read = loop.time() - began
                     continue
-                self._change(event)
+                if not await self._event(event):
+                    continue
                 count += 1
                 if count >= _MANY:
                     if loop.time() - since < _SOON:
@@ -113,8 +142,33 @@ class Feed:
                     count, since = 0, loop.time()
         return read
 
+    async def _follow(self) -> None:
+        """The table prefix by prefix, and then each change, those since it was begun too."""
+        async with contextlib.aclosing(self._api.watch(table=False)) as events:
+            first = await anext(events)  # it listens: nothing is missed from now on
+            self.begun += 1
+            self._is_listed = True
+            async with contextlib.aclosing(self._api.table()) as table:
+                async for rows in table:
+                    await self._snapshot(rows)
+            await self._event(first)
+            async for event in events:
+                await self._event(event)
+
+    async def _event(self, event: api_.Peer | api_.Rows) -> bool:
+        """Something changed; whether it was a path."""
+        if isinstance(event, api_.Peer):
+            self._on_peer()
+            return False
+        if not self._room.is_set():
+            await self._room.wait()
+        self._change(event)
+        return True
+
     async def _snapshot(self, event: api_.Rows) -> None:
         """A slice of the table."""
+        if not self._room.is_set():
+            await self._room.wait()
         if not self._in_table:
             self._in_table = True
             self._learned.begin()
@@ -125,9 +179,9 @@ class Feed:
             await asyncio.sleep(0)  # a slice is what a turn of the loop may take (D7)
             return
         self._in_table, self._has_looked = False, True
-        self.tables += 1
         await self._learned.end()
         self._on_hint(None)
+        self.on_table(self.begun)
 
     def _change(self, event: api_.Rows) -> None:
         if event.kind is api_.Kind.DELTA:

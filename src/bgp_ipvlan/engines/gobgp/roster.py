@@ -74,13 +74,15 @@ class Roster:
         self._is_first = False
         """Nobody has touched this gobgpd yet, which is ours: it is as its file has it."""
         self._ours: set[model.Address] = set()
+        self._added: set[model.Prefix] = set()
+        """Ranges that are ours."""
         self._refused: dict[model.Address, str] = {}
         """What gobgpd said to neighbours that it does not have."""
         self._since = 0.0
         """When this connection began."""
         self._before: set[model.Address] = set()
         """Neighbours that gobgpd had before it; it may still be reading its configuration."""
-        self._has_woken = False
+        self._has_woken = self._restarted = False
         self._passes = 0
         self._passed = asyncio.Event()
 
@@ -138,6 +140,22 @@ class Roster:
         self._is_shut = False
         self._look.set()
 
+    async def wake(self, address: model.Address) -> None:
+        """Have a neighbour connect at once.
+
+        Raises:
+            errors.EngineError: `gobgp-unreachable`, `gobgp-refused`.
+        """
+        await self._api.disable_neighbor(address)
+        loop = asyncio.get_running_loop()
+        end = loop.time() + _READ
+        while loop.time() < end:
+            found = {one.address: one for one in await self._api.neighbors()}
+            if address not in found or found[address].idle_reason == "shutdown":
+                break
+            await asyncio.sleep(_EAGER)  # an enable right after it would be lost
+        await self._api.enable_neighbor(address)
+
     def leave(self) -> None:
         """Have none that is ours any more."""
         self.configure((), ())
@@ -153,10 +171,11 @@ class Roster:
 
     # --- while gobgpd is there -----------------------------------------------------------------
 
-    async def run(self, ready: Callable[[], Awaitable[None]]) -> None:
+    async def run(self, ready: Callable[[], Awaitable[None]], *, restarted: bool) -> None:
         """Bring neighbours in line, and look at them now and then, until gobgpd is gone.
 
         Args:
+            restarted: neighbours may have kept routes of ours.
             ready: returns when gobgpd announces what we want. A session that came up before
                 would begin with an End-of-RIB, and the neighbour forget what it had kept of us.
 
@@ -165,6 +184,7 @@ class Roster:
         """
         self._there, self._shut, self._received = {}, set(), {}
         self._refused.clear()
+        self._restarted = restarted
         self._since = asyncio.get_running_loop().time()
         self._before = set(self._statuses)
         self._is_first, self._has_woken = self._spawned, False
@@ -179,7 +199,7 @@ class Roster:
             complete = self._see(found)
             if self.internal() != before:
                 self.on_internal()
-            self._is_first = False
+            self._is_first = self._restarted = False
             self._passes += 1
             self._passed.set()
             if complete:
@@ -229,10 +249,16 @@ class Roster:
         for prefix, one_ in self._ranges.items():
             if self._there.get(prefix) != one_:
                 await self._put_range(one_)
-        gone = [key for key in self._there if key not in wanted]
-        gone += [a for a, one in found.items() if a not in wanted and self._is_ours(one)]
-        for key in dict.fromkeys(gone):
+        gone: list[model.Address | model.Prefix] = [
+            address
+            for address, status in found.items()
+            if address not in self._wanted and self._is_ours(status)
+        ]
+        gone += [prefix for prefix in self._added if prefix not in self._ranges]
+        for key in gone:
             await self._remove(key)
+        for key in [key for key in self._there if key not in wanted]:
+            del self._there[key]
         await self._rest(found)
         return before != self._there or bool(gone)
 
@@ -278,7 +304,9 @@ class Roster:
             if in_file or (known and known["digest"] == marked.description.split()[1]):
                 return
             await self._try(self._api.delete_neighbor(one.address))
-        error = await self._try(self._api.add_neighbor(marked))
+        # RFC 4724: what it has kept of us it keeps only if we say that we have restarted.
+        restarting = one.address in self._before or (found is None and self._restarted)
+        error = await self._try(self._api.add_neighbor(marked, restarting=restarting))
         if error is None:
             self._refused.pop(one.address, None)
         else:
@@ -287,8 +315,10 @@ class Roster:
     async def _put_range(self, one: model.DynamicNeighbors) -> None:
         if self._is_first and one in self._config.dynamic:
             self._there[one.prefix] = one
+            self._added.add(one.prefix)
             return
         self._there[one.prefix] = one
+        self._added.add(one.prefix)
         await self._try(self._api.delete_range(one.prefix))
         await self._try(self._api.add_range(one))
 
@@ -298,6 +328,7 @@ class Roster:
             self._before.discard(key)
             await self._try(self._api.delete_neighbor(key))
         else:
+            self._added.discard(key)
             await self._try(self._api.delete_range(key))
 
     def _marked(self, one: model.NeighborConfig) -> model.NeighborConfig:

@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import enum
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator
 
 from bgp_ipvlan import model
 from bgp_ipvlan.engines.gobgp import dialects, neighbors, paths, wire
@@ -27,6 +27,9 @@ _SIZE = 1 << 18
 """Octets decoded in one turn. A path has 100 to 300, but an IPv6 one of GoBGP 3 names all the
 prefixes that came in the same UPDATE."""
 _PEER, _TABLE = 2, 3
+_BATCH = 5_000
+"""Paths that version 4 puts into one message at most, and then one more. The last of a table has no
+more than that, if need be none. Version 3 sends it all in one."""
 
 
 class Kind(enum.Enum):
@@ -82,11 +85,13 @@ class Rows:
     """There is more of the same message."""
 
 
-def request(dialect: dialects.Dialect) -> messages.WatchEventRequest:
-    """For all of it."""
-    best = messages.WatchEventRequest.Table.Filter(type=dialect.base, init=True)
+def request(dialect: dialects.Dialect, *, table: bool) -> messages.WatchEventRequest:
+    """For all changes, and the table before them."""
+    best = messages.WatchEventRequest.Table.Filter(type=dialect.base, init=table)
     return messages.WatchEventRequest(
-        peer=messages.Nothing(), table=messages.WatchEventRequest.Table(filters=[best])
+        peer=messages.Nothing(),
+        table=messages.WatchEventRequest.Table(filters=[best]),
+        batch_size=_BATCH,
     )
 
 
@@ -96,26 +101,41 @@ async def events(
     stream: AsyncIterator[bytes],
     *,
     multipath: bool,
+    table: bool,
 ) -> AsyncGenerator[Peer | Rows, None]:
     """What the messages say.
 
     Args:
+        table: the first is the table.
         dialect: the version.
         decoder: of this connection.
         stream: its messages.
         multipath: whether gobgpd has use-multiple-paths.
     """
-    kind = Kind.SNAPSHOT
+    later = Kind.DELTA if multipath and dialect is dialects.V4 else Kind.SET
+    kind = Kind.SNAPSHOT if table else later
+    before: list[paths.Row] = []
     async for message in stream:
         for number, start, end in wire.spans(message, 0, len(message)):
             if number == _PEER:
                 yield _peer(dialect, message[start:end])
+            elif number == _TABLE and kind is Kind.SNAPSHOT:
+                count = 0
+                for slice_ in wire.slices(message, start, end, count=SLICE, size=_SIZE):
+                    raws = dialect.table.FromString(slice_).paths
+                    count += len(raws)
+                    rows = decoder.rows(raws)
+                    rows = decoder.join(before[0], rows) if before else rows
+                    # What comes next may go on with the last prefix of this.
+                    before = rows[-1:]
+                    yield Rows(kind, rows[:-1], more=True)
+                    await asyncio.sleep(0)
+                if dialect is dialects.V4 and count > _BATCH:
+                    continue
+                yield Rows(kind, before)
+                kind, before = later, []
             elif number == _TABLE:
-                for rows in _table(dialect, decoder, kind, message, start, end):
-                    yield rows
-                    if rows.more:
-                        await asyncio.sleep(0)
-                kind = Kind.DELTA if multipath and dialect is dialects.V4 else Kind.SET
+                yield _changes(dialect, decoder, kind, message[start:end])
 
 
 def _peer(dialect: dialects.Dialect, data: bytes) -> Peer:
@@ -130,26 +150,8 @@ def _peer(dialect: dialects.Dialect, data: bytes) -> Peer:
     )
 
 
-def _table(
-    dialect: dialects.Dialect,
-    decoder: paths.Decoder,
-    kind: Kind,
-    message: bytes,
-    start: int,
-    end: int,
-) -> Iterator[Rows]:
-    """A message's paths in slices; paths of one prefix stay together."""
+def _changes(dialect: dialects.Dialect, decoder: paths.Decoder, kind: Kind, data: bytes) -> Rows:
+    found = dialect.table.FromString(data).paths
     if kind is Kind.DELTA:
-        table = dialect.table.FromString(message[start:end])
-        yield Rows(kind, changes=decoder.changes(table.paths))
-        return
-    kept: list[paths.Row] = []
-    for part in wire.slices(message, start, end, count=SLICE, size=_SIZE):
-        rows = decoder.rows(dialect.table.FromString(part).paths)
-        if kept:
-            rows = decoder.join(kept[0], rows)
-        # The next slice may go on with the last prefix of this one.
-        kept = rows[-1:]
-        if len(rows) > 1:
-            yield Rows(kind, rows[:-1], more=True)
-    yield Rows(kind, kept)
+        return Rows(kind, changes=decoder.changes(found))
+    return Rows(kind, decoder.rows(found))
