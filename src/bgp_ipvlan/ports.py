@@ -192,6 +192,9 @@ class Engine(Protocol):
     def withdraw(self, prefixes: Iterable[model.Prefix]) -> None:
         """Take announcements back. Unknown prefixes are ignored."""
 
+    def withheld(self) -> Mapping[model.Prefix, str]:
+        """What is not announced although it should be, with the reason code."""
+
     async def delivered(
         self, prefixes: Collection[model.Prefix], *, timeout: float
     ) -> model.Delivery:

@@ -187,16 +187,18 @@ class Status:
 
     def _network(self, network: model.Network) -> Json:
         own = self._reconciler.own.get(network.id)
+        withheld = self._engine.withheld()
         subnets = []
         for subnet in network.subnets:
-            announcement = own.announcements.get(subnet.prefix) if own else None
+            reason = withheld.get(subnet.prefix)
+            announcement = own.announcements.get(subnet.prefix) if own and not reason else None
             subnets.append(
                 {
                     "prefix": str(subnet.prefix),
                     "gateway": str(subnet.gateway) if subnet.gateway else None,
                     "announced": announcement is not None,
                     "next_hop": str(announcement.next_hop) if announcement else None,
-                    "reason": own.notes.get(subnet.prefix) if own else None,
+                    "reason": reason or (own.notes.get(subnet.prefix) if own else None),
                     "ipam": occupancy.of_subnet(self._state, subnet.prefix),
                 }
             )

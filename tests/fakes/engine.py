@@ -30,6 +30,7 @@ class FakeEngine:
         """Why nobody takes anything, where that is not for want of neighbours."""
         self.particulars: dict[str, object] = {}
         self.complaints: list[str] = []
+        self.held_back: dict[model.Prefix, str] = {}
         self.asked: list[tuple[frozenset[model.Prefix], float]] = []
         """Calls of `delivered`."""
         self._up: dict[model.Address, asyncio.Event] = {}
@@ -81,6 +82,10 @@ class FakeEngine:
         """Forget them."""
         for prefix in prefixes:
             del self.announced[prefix]
+
+    def withheld(self) -> Mapping[model.Prefix, str]:
+        """Whatever a test says."""
+        return self.held_back
 
     async def delivered(
         self, prefixes: Collection[model.Prefix], *, timeout: float

@@ -187,6 +187,7 @@ async def test_others_hands(caplog: pytest.LogCaptureFixture) -> None:
     assert warning.startswith(f"{HOST} is not announced: table 179 ")
     assert warning.endswith(" [foreign-route]")
     assert engine.about() == {"announced_table": 179}
+    assert engine.withheld() == {HOST: "foreign-route"}
     table.there.clear()
     table.touch()
     await table.until(NET)

@@ -109,6 +109,10 @@ class KernelEngine:
             self._announced.pop(prefix, None)
         self._dirty.set()
 
+    def withheld(self) -> Mapping[model.Prefix, str]:
+        """Those of whose key the table has somebody else's route."""
+        return dict.fromkeys(self._refused, "foreign-route")
+
     async def delivered(
         self, prefixes: Collection[model.Prefix], *, timeout: float
     ) -> model.Delivery:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from bgp_ipvlan import config, model, operations, repairs, status, tables
-from tests.unit.core.conftest import MAIN, NET, OTHER, PEER, World, net
+from tests.unit.core.conftest import MAIN, NET, OTHER, OWN, PEER, World, net
 
 KERNEL = {"announced_table": 179}
 
@@ -94,6 +94,20 @@ async def test_warnings_of_the_engine(world: World, capsys: pytest.CaptureFixtur
 
     assert answer["warnings"][0] == world.engine.complaints[0]
     assert f"warning: {world.engine.complaints[0]}" in shown(capsys, "status", answer)
+
+
+async def test_what_the_engine_withholds(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    """A network that somebody else has in its place is not announced, and the reason is shown."""
+    await world.start()
+    await world.create(net())
+    page = snapshot(world)
+    [before] = page.networks()[0]["subnets"]
+    world.engine.held_back = {OWN: "foreign-path"}
+    [after] = page.networks()[0]["subnets"]
+
+    assert (before["announced"], before["reason"]) == (True, None)
+    assert (after["announced"], after["next_hop"], after["reason"]) == (False, None, "foreign-path")
+    assert " foreign-path " in shown(capsys, "networks", {"networks": page.networks()})[1]
 
 
 def test_neighbors_of_a_routing_daemon(capsys: pytest.CaptureFixture[str]) -> None:

@@ -98,6 +98,10 @@ class EmbeddedEngine:
                 gone[family].append(key)
         self._mark(gone)
 
+    def withheld(self) -> Mapping[model.Prefix, str]:
+        """Nothing ever."""
+        return {}
+
     async def delivered(
         self, prefixes: Collection[model.Prefix], *, timeout: float
     ) -> model.Delivery:

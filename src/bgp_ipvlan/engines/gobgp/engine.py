@@ -280,6 +280,10 @@ class GobgpEngine:
         """Withdraw from gobgpd."""
         self._originated.withdraw(prefixes)
 
+    def withheld(self) -> Mapping[model.Prefix, str]:
+        """Those that another client of gobgpd announces."""
+        return {model.prefix(*key): "foreign-path" for key in self._originated.foreign}
+
     async def delivered(
         self, prefixes: Collection[model.Prefix], *, timeout: float
     ) -> model.Delivery:
@@ -366,7 +370,7 @@ class GobgpEngine:
             since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(self._since))
             why = self._trouble or errors.EngineError("gobgp-unreachable", "beginning anew")
             yield f"no gobgpd since {since}: {why} [{why.reason}]"
-        for prefix in sorted(str(model.prefix(*key)) for key in self._originated.foreign):
+        for prefix in sorted(map(str, self.withheld())):
             yield (
                 f"{prefix} is not announced: another client of gobgpd announces it, see `gobgp "
                 f"global rib` [foreign-path]"
