@@ -21,7 +21,7 @@ from collections.abc import Callable, Collection, Coroutine, Iterable, Iterator,
 
 from bgp_ipvlan import errors, model, ports
 from bgp_ipvlan.engines.gobgp import api as api_
-from bgp_ipvlan.engines.gobgp import feed, learned, originated, roster
+from bgp_ipvlan.engines.gobgp import feed, learned, originated, roster, used
 from bgp_ipvlan.engines.gobgp import process as process_
 
 log = logging.getLogger("bgp_ipvlan")
@@ -74,10 +74,11 @@ class GobgpEngine:
         self._api = api_.Api(
             self._process.api if self._process else str(api), restart_time=config.restart_time
         )
-        self._learned = learned.Learned(config, events)
+        self._used = used.Used(config, events)
+        self._learned = learned.Learned(self._used)
         self._roster = roster.Roster(self._api, config, events, spawned=api is None)
         self._originated = originated.Originated(
-            self._api, learned=self._learned.contend, internal=self._roster.internal
+            self._api, learned=self._learned, internal=self._roster.internal
         )
         self._roster.on_complete = self._read_once_more
         self._roster.on_internal = self._originated.mark_all
@@ -144,17 +145,20 @@ class GobgpEngine:
         for timer in (self._deadline, self._hinted):
             if timer is not None:
                 timer.cancel()
+        self._used.close()
         await self._api.close()
         if self._process is not None:
             await self._process.stop()
 
     async def _live(self) -> None:
         """One connection after the other."""
+        loop = asyncio.get_running_loop()
         wait, said = _RETRY, ""
         while True:
+            began = loop.time()
             try:
                 await self._reach()
-                wait, said = _RETRY, ""
+                said = ""
                 await self._connected()
             except errors.EngineError as error:
                 self._trouble = error
@@ -168,8 +172,8 @@ class GobgpEngine:
             except Exception:
                 log.exception("internal error in the engine, beginning anew reason=internal-error")
             self._lost()
+            wait = _RETRY if loop.time() - began > _LONGEST else min(2 * wait, _LONGEST)
             await asyncio.sleep(wait)
-            wait = min(2 * wait, _LONGEST)
 
     async def _reach(self) -> None:
         speaker = await self._api.connect()
@@ -302,15 +306,15 @@ class GobgpEngine:
 
     def best(self, family: model.Family, prefix: model.Nlri) -> tuple[model.Path, ...]:
         """Paths in use."""
-        return self._learned.best[family].get(prefix, ())
+        return self._used.best[family].get(prefix, ())
 
     def prefixes(self, family: model.Family) -> Iterable[model.Nlri]:
         """All prefixes with a path."""
-        return self._learned.best[family]
+        return self._used.best[family]
 
     def refusals(self, family: model.Family) -> Iterable[model.Refusal]:
         """Paths that import rules keep out; what gobgpd's own policies do is not told."""
-        return self._learned.refusals(family)
+        return self._used.refusals(family)
 
     def surroundings_changed(
         self,
@@ -319,7 +323,7 @@ class GobgpEngine:
     ) -> None:
         """Choose again among equal paths; the sessions are gobgpd's."""
         del addresses
-        self._learned.next_hops_changed(usable)
+        self._used.next_hops_changed(usable)
 
     def _hint(self, keys: list[tuple[model.Family, model.Nlri]] | None) -> None:
         """Perhaps somebody else announces a prefix of ours now; many hints are one look."""
@@ -393,7 +397,7 @@ class GobgpEngine:
         dynamic: Collection[model.DynamicNeighbors],
     ) -> None:
         self._roster.configure(neighbors, dynamic)
-        self._learned.use(neighbors)
+        self._used.configure(neighbors)
 
     def reset(self, neighbor: model.Address, *, soft: bool, message: str = "") -> None:
         """Have gobgpd reset a session; see `ports.Engine`."""

@@ -16,6 +16,7 @@ from collections.abc import Awaitable, Callable, Collection, Iterable
 
 from bgp_ipvlan import errors, model, ownership
 from bgp_ipvlan.engines.gobgp import api as api_
+from bgp_ipvlan.engines.gobgp import learned as learned_
 
 log = logging.getLogger("bgp_ipvlan")
 
@@ -39,14 +40,14 @@ class Originated:
     Args:
         api: gobgpd.
         learned: told of a prefix of ours and the neighbours' paths to it, which gobgpd holds
-            second to our own.
+            second to our own and does not tell of.
         internal: whether there are iBGP neighbours.
     """
 
     def __init__(
         self,
         api: api_.Api,
-        learned: Callable[[model.Family, model.Nlri, tuple[model.Path, ...]], None],
+        learned: learned_.Learned,
         internal: Callable[[], bool],
     ) -> None:
         self._api = api
@@ -144,11 +145,16 @@ class Originated:
         local = [one for one in known if one.neighbor is None]
         wanted = None if self.silent else self._wanted.get(key)
         if any(not ownership.marked(one.path) for one in local):
+            self._learned.contend(*key, ())
             self._is_foreign(key)
             return
         self.foreign.discard(key)
         others = tuple(one.path for one in known if one.neighbor is not None)
-        self._learned(*key, others if wanted is not None else ())
+        if local and known[0].neighbor is not None:
+            # Ours gives way (LOCAL_PREF 0, while traffic is to leave this host).
+            self._learned.settle(*key, tuple(o.path for o in known if o.best and o.neighbor))
+        elif local or wanted is not None:
+            self._learned.contend(*key, others if wanted is not None else ())
         if wanted is None:
             if local:
                 work.gone.append(key)
@@ -200,6 +206,7 @@ class Originated:
         return dataclasses.replace(asked, communities=marked, local_pref=0)
 
     def _is_foreign(self, key: Key) -> None:
+        self.there.discard(key)
         wanted = key in self._wanted and not self.silent
         if wanted and key not in self.foreign:
             self.foreign.add(key)
