@@ -262,6 +262,16 @@ class Api:
         peer.graceful_restart.local_restarting = restarting and config.graceful_restart
         await self._call("AddPeer", messages.PeerRequest(peer=peer))
 
+    async def updates_sent(self) -> dict[str, int]:
+        """How many UPDATEs each neighbour that is up was sent so far."""
+        up = list(model.SessionState).index(model.SessionState.ESTABLISHED) + 1
+        found = {}
+        async for answer in self._stream("ListPeer", messages.ListPeerRequest()):
+            state = messages.PeerResponse.FromString(answer).peer.state
+            if state.session_state == up:
+                found[state.neighbor_address] = state.messages.sent.update
+        return found
+
     def check_neighbor(self, config: model.NeighborConfig) -> None:
         """Raise what `add_neighbor` would, as far as gobgpd need not be asked.
 

@@ -34,6 +34,8 @@ _FIRST = 10.0
 """Seconds that a start waits for it; then it goes on without."""
 _TOLD = 5.0
 """Seconds that a shutdown waits for gobgpd to take all back."""
+_SENT = 1.0
+"""Seconds that withdrawals have to leave gobgpd."""
 _HINTS = 0.2
 """Seconds for which hints are gathered."""
 _LOOK = 10.0
@@ -428,9 +430,19 @@ class GobgpEngine:
         """Withdraw, end the sessions that are ours, stay so; see `ports.Engine`."""
         self._originated.silent = True
         self._originated.mark_all()
+        await self._told(self._withdrawn())
         self._roster.shut(message)
-        await self._told(self._originated.told())
         await self._told(self._roster.aligned())
+
+    async def _withdrawn(self) -> None:
+        """Return when neighbours have been sent the withdrawals: a Cease would overtake them."""
+        await self._originated.told()
+        loop = asyncio.get_running_loop()
+        end = loop.time() + _SENT
+        before: dict[str, int] = {}
+        while loop.time() < end and (now := await self._api.updates_sent()) != before:
+            before = now
+            await asyncio.sleep(_HINTS)
 
     async def _told(self, what: Coroutine[None, None, None]) -> None:
         """Wait until gobgpd has been told something, but not for long."""
@@ -440,7 +452,7 @@ class GobgpEngine:
         try:
             async with asyncio.timeout(_TOLD):
                 await what
-        except TimeoutError:
+        except (TimeoutError, errors.EngineError):
             log.warning("gobgpd has not taken back all reason=gobgp-unreachable")
 
     def resume(self) -> None:
