@@ -56,7 +56,7 @@ class Node:
         self.gobgpd: process.Process
 
     def up(self) -> None:
-        """Start all that runs here."""
+        """Start all that runs here, with a network."""
         if self.name == "attached":
             self.start_gobgpd()
         self.daemon.start()
@@ -141,6 +141,20 @@ class Mesh:
         for node in self.nodes:
             node.up()
         self.whole()
+
+    def mend(self) -> None:
+        """Undo what a test that failed has left."""
+        for node in self.nodes:
+            if not node.daemon.process.alive:
+                node.daemon.start()
+            if node.daemon.ask("status")["drain"]:
+                node.daemon.run("undrain")
+            for network in node.daemon.ask("networks")["networks"]:
+                if network["id"] != node.network:
+                    node.plugin.delete_network(network["id"])
+            for said, other in zip(node.neighbors, self.others(node), strict=True):
+                if not node.neighbor(other):
+                    node.daemon.run("neighbor", "add", said)
 
     def __getitem__(self, name: str) -> Node:
         return next(node for node in self.nodes if node.name == name)

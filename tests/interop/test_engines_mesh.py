@@ -33,8 +33,9 @@ def standing(request: pytest.FixtureRequest) -> Iterator[Mesh]:
 
 @pytest.fixture
 def mesh(standing: Mesh) -> Mesh:
-    """The same, whole again after the test before."""
-    standing.whole()
+    """The same, whole again after the test before, also after one that failed."""
+    standing.mend()
+    standing.whole(timeout=60)
     return standing
 
 
@@ -133,7 +134,7 @@ def test_drain(mesh: Mesh, name: str) -> None:
         assert all(there.subnets[n] in here.learned() for n in (0, 1)), "the others go on"
 
     node.daemon.run("undrain")
-    mesh.whole()
+    mesh.whole(timeout=25)
     assert node.warnings() == []
 
 
@@ -186,14 +187,15 @@ def test_all_say_the_same(mesh: Mesh) -> None:
     shapes = {}
     for node in mesh.nodes:
         answers = {what: node.daemon.ask(what) for what in ("status", "neighbors", "routes")}
+        for command, answer in answers.items():
+            assert _shape(json.loads(node.daemon.run(command, "--json"))) == _shape(answer)
+        for answer in (answers["status"], answers["neighbors"]):
+            _check_engine(node, answer)
         shapes[node.name] = {what: _shape(answer) for what, answer in answers.items()}
         _check_status(node, answers["status"])
         for one in answers["neighbors"]["neighbors"]:
             _check_neighbor(mesh, node, one)
         _check_routes(mesh, node, answers["routes"]["routes"])
-        for command in ("status", "neighbors", "routes"):
-            printed = json.loads(node.daemon.run(command, "--json"))
-            assert _shape(printed) == shapes[node.name][command]
 
     assert shapes["attached"] == shapes["embedded"]
     assert shapes["spawned"] == shapes["embedded"]
@@ -207,6 +209,16 @@ def _shape(answer: Any) -> Any:
         members = {json.dumps(_shape(one), sort_keys=True) for one in answer}
         return sorted(members)
     return ""
+
+
+def _check_engine(node: Node, answer: dict[str, Any]) -> None:
+    """What an engine has of its own is named by it; taken out of the answer."""
+    engine = "embedded" if node.name == "embedded" else "gobgp"
+    assert answer["engine"] == engine
+    own = answer.pop("gobgp", None)
+    assert (own is not None) is (engine == "gobgp")
+    if own is not None:
+        assert (own["spawned"], own["reached"]) == (node.name == "spawned", True)
 
 
 def _check_status(node: Node, status: dict[str, Any]) -> None:
@@ -286,6 +298,6 @@ def test_neighbor_reset(mesh: Mesh, name: str) -> None:
 
     node.daemon.run("neighbor", "reset", other.address, "--message", "cable 7")
 
-    node.wait(lambda: node.neighbor(other)["since"] > before[other.name], "another session")
-    mesh.whole()
+    node.wait(lambda: node.neighbor(other)["since"] > before[other.name], "it ends", timeout=5)
+    mesh.whole(timeout=25)
     assert node.neighbor(third)["since"] == before[third.name]
