@@ -65,8 +65,8 @@ class Admission:
         plan.create.check_pool(network, accepted=default_pool_accepted, hint=self._example)
         scan = await self._links.scan_slaves()
         plan.create.check_parent(network, self._around.links, others, scan.slaves)
-        table = self._around.table_of(network.parent)
-        plan.create.check_local(network, self._around.connected(), others, foreign, table)
+        tables = self._around.tables_of(network.parent)
+        plan.create.check_local(network, self._around.connected(), others, foreign, tables)
         if network.announced and engine is not None:
             for subnet in network.subnets:
                 await self._check_learned(network, subnet.prefix, engine)

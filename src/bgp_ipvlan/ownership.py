@@ -18,6 +18,8 @@ ROUTE_PROTOCOL = 179
 """rtm_protocol and nh_protocol of everything we put into the kernel (BGP's port; unassigned in rt_protos)."""
 ROUTE_METRIC = 17900
 """Our own metric: an administrator's route for the same prefix keeps its own key, and wins."""
+ANNOUNCED_METRIC = ROUTE_METRIC + 1
+"""Of the routes that a routing daemon on this host reads (`--engine kernel`): no packet's way."""
 _NEXTHOP_BASE = 0x0B17_0000
 NEXTHOP_IDS = range(_NEXTHOP_BASE + 1, _NEXTHOP_BASE + 0x1_0000)
 """Ids of our nexthop objects: those below, together."""

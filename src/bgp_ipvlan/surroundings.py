@@ -78,8 +78,17 @@ class Surroundings:
 
     @property
     def tables(self) -> frozenset[int]:
-        """Those that our routes may have to be in."""
-        return frozenset((self.table, *self.next_hops.tables.values()))
+        """Those that our routes may have to be in, or others' be in our way."""
+        return frozenset((self.table, *self.next_hops.tables.values())) | self._learning
+
+    def tables_of(self, name: str) -> frozenset[int]:
+        """Where others' routes are in the way of a network on that link."""
+        return self._learning | {self.table_of(name)}
+
+    @property
+    def _learning(self) -> frozenset[int]:
+        """Where a routing daemon of this host puts what it learns, whatever our table is."""
+        return frozenset({model.MAIN} if self._settings.engine is model.EngineKind.KERNEL else ())
 
     def connected(self) -> set[model.Prefix]:
         """Subnets on the host's wires."""

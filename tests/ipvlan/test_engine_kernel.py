@@ -112,6 +112,15 @@ def test_status_says_who_speaks(site: Site) -> None:
     assert [w for w in site.agents[0].warnings() if "no-default-route" not in w] == []
 
 
+def test_subnet_of_the_other_host(site: Site) -> None:
+    """What the routing daemon has learned is refused at creation, whichever table is ours."""
+    wait(site.hosts[0], *subnet(2))
+    for taken in subnet(2):
+        with pytest.raises(agent.PluginError, match="foreign-route"):
+            site.plugins[0].create_network(taken)
+    site.plugins[0].delete_network(site.plugins[0].create_network("10.1.3.0/24"))
+
+
 def test_endpoints_of_a_stretched_subnet(site: Site) -> None:
     """One subnet on both hosts: each container's address from Join to Leave, and not one more."""
     networks = [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 
 import pytest
@@ -150,6 +151,19 @@ def test_foreign_route_equal_is_refused_and_named() -> None:
         create.check_local(network("10.1.1.0/24"), (), (), foreign)
     assert caught.value.reason == "foreign-route"
     create.check_local(network("10.1.1.0/25"), (), (), foreign)
+
+
+@pytest.mark.parametrize(("metric", "refuses"), [(20, True), (17901, False)])
+def test_foreign_route_where_a_routing_daemon_learns(metric: int, refuses: bool) -> None:
+    """What it has learned for the subnet is in its way; what it reads of ours is not."""
+    route = model.ForeignRoute("proto bgp via 192.0.2.9")
+    foreign: dict[model.Table, model.Foreign] = {
+        (model.Family.IPV4, model.MAIN): {model.nlri(PREFIX): {metric: route}},
+    }
+
+    create.check_local(network(str(PREFIX)), (), (), foreign, (17900,))
+    with refused("foreign-route") if refuses else contextlib.nullcontext():
+        create.check_local(network(str(PREFIX)), (), (), foreign, (17900, model.MAIN))
 
 
 def test_foreign_route_under_a_stretched_subnet() -> None:

@@ -21,7 +21,7 @@ from bgp_ipvlan import errors, model, ownership
 from bgp_ipvlan.kernel import netlink as nl
 from bgp_ipvlan.kernel import pack, readback
 
-METRIC = ownership.ROUTE_METRIC + 1
+METRIC = ownership.ANNOUNCED_METRIC
 TABLE = 179
 """Below 253, since more cannot be said in some daemons (FRR's import-table)."""
 _SEND = 1024

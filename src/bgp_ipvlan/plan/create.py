@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 import itertools
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from bgp_ipvlan import errors, model, ownership
 from bgp_ipvlan.plan import own
@@ -117,7 +117,7 @@ def check_local(
     connected: Iterable[model.Prefix],
     networks: Iterable[model.Network],
     foreign: Mapping[model.Table, model.Foreign],
-    table: int = model.MAIN,
+    tables: Collection[int] = (model.MAIN,),
 ) -> None:
     """Refuse what collides with this host's own interfaces, networks and routes.
 
@@ -126,7 +126,7 @@ def check_local(
         connected: subnets on the host's wires.
         networks: our existing networks.
         foreign: others' routes.
-        table: the routing table of the network's parent.
+        tables: the routing table of the network's parent, and others where routes are in its way.
 
     Raises:
         errors.Refused: `connected-overlap`, `own-overlap`, `foreign-route`.
@@ -154,14 +154,27 @@ def check_local(
         # With `endpoint` the subnet gets no route of ours, and may well have one to a router.
         if not (network.announced and network.advertise.subnets):
             continue
-        routes = foreign.get((model.Family.of(prefix), table), {}).get(model.nlri(prefix))
+        routes = _equal(prefix, foreign, tables)
         if routes:
-            text = "; ".join(route.text for route in routes.values())
+            text = "; ".join(route.text for route in routes)
             raise errors.Refused(
                 "foreign-route",
                 f"this host already has a route for {prefix} ({text}): choose another subnet, "
                 f"or remove that route",
             )
+
+
+def _equal(
+    prefix: model.Prefix, foreign: Mapping[model.Table, model.Foreign], tables: Iterable[int]
+) -> list[model.ForeignRoute]:
+    """Others' routes for a prefix; what a routing daemon reads of us is in nobody's way."""
+    family, key = model.Family.of(prefix), model.nlri(prefix)
+    return [
+        route
+        for number in sorted(tables)
+        for metric, route in foreign.get((family, number), {}).get(key, {}).items()
+        if metric != ownership.ANNOUNCED_METRIC
+    ]
 
 
 def claims(prefix: model.Prefix, keys: Iterable[model.Nlri]) -> list[model.Nlri]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from bgp_ipvlan import model, rules
+from bgp_ipvlan import errors, model, rules
 from tests.fakes import routes as routes_
 from tests.unit.core.conftest import OTHER, PATH, VIA, World, again, net
 
@@ -51,6 +51,24 @@ async def test_another_table_after_a_restart(
     assert later.routes.table(then)[OTHER] == VIA
     assert numbers(later) == {then}
     await later.stop()
+
+
+@pytest.mark.parametrize("kind", [model.EngineKind.EMBEDDED, model.EngineKind.KERNEL])
+async def test_what_a_routing_daemon_has_learned(world: World, kind: model.EngineKind) -> None:
+    """With `--engine kernel` it is in the main table and in a network's way, whatever `--table` is."""
+    around = use(world, 17900).core.around
+    around._settings = dataclasses.replace(around._settings, engine=kind)
+    world.routes.put_foreign(OTHER, "proto bgp", metric=20)
+    await world.start()
+    if kind is model.EngineKind.EMBEDDED:
+        await world.create(net(subnet=str(OTHER)))
+        return
+    with pytest.raises(errors.Refused, match="proto bgp") as caught:
+        await world.create(net(subnet=str(OTHER)))
+    assert caught.value.reason == "foreign-route"
+    world.core.foreign_route((V4, model.MAIN), model.nlri(OTHER), 20, None)
+    await world.create(net(subnet=str(OTHER)))
+    assert numbers(world) == {17900}
 
 
 async def test_an_object_of_both_families(world: World) -> None:
