@@ -78,7 +78,9 @@ class GobgpEngine:
         )
         self._used = used.Used(config, events)
         self._learned = learned.Learned(self._used)
-        self._roster = roster.Roster(self._api, config, events, spawned=api is None)
+        self._roster = roster.Roster(
+            self._api, config, events, spawned=api is None, special=process_.special(document)
+        )
         self._originated = originated.Originated(
             self._api, learned=self._learned, internal=self._roster.internal
         )
@@ -417,8 +419,8 @@ class GobgpEngine:
     async def _reset(self, neighbor: model.Address, *, soft: bool, message: str) -> None:
         await self._api.reset_neighbor(neighbor, soft=soft, message=message)
         if not soft:
-            # Else GoBGP 3 lets it rest for half a minute.
-            await self._roster.wake(neighbor)
+            # GoBGP 3 lets it rest for half a minute.
+            self._roster.renew(neighbor)
 
     def graceful_shutdown(self, *, on: bool) -> None:
         """Mark what goes out, or no longer."""

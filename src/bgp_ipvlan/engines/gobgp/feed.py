@@ -68,7 +68,7 @@ class Feed:
         self.on_table: Callable[[int], None] = lambda _: None
         """Told, when a table is complete, which of them it was."""
         self._listening: asyncio.Task[float] | None = None
-        self._again = self._is_listed = False
+        self._is_listed = False
         self._in_table = self._has_looked = False
 
     async def run(self) -> None:
@@ -82,14 +82,10 @@ class Feed:
         bursts = 0
         while True:
             began = loop.time()
-            self._listening = asyncio.create_task(self._listen(), name="gobgp-feed")
             try:
-                read = await self._listening
-            except asyncio.CancelledError:
-                if not self._again:
-                    raise
-                self._again = False
-                continue
+                read = await self._listen_until_again()
+                if read is None:
+                    continue
             except errors.EngineError as error:
                 if error.reason != "gobgp-large":
                     raise
@@ -105,14 +101,23 @@ class Feed:
             await asyncio.sleep(min(_LONGEST, bursts * read / 4))
             await self._settled()
 
+    async def _listen_until_again(self) -> float | None:
+        """As `_listen`; None when the table is wanted once more."""
+        listening = self._listening = asyncio.create_task(self._listen(), name="gobgp-feed")
+        try:
+            await asyncio.wait({listening})
+        finally:
+            listening.cancel()
+            await asyncio.gather(listening, return_exceptions=True)
+        return None if listening.cancelled() else listening.result()
+
     def again(self) -> int:
         """Read the table once more; returns which one that will be."""
         if self._is_listed:
             # Prefix by prefix takes minutes, and what comes by itself is in order.
             asyncio.get_running_loop().call_soon(self.on_table, self.begun)
             return self.begun
-        if self._listening is not None and not self._listening.done():
-            self._again = True
+        if self._listening is not None:
             self._listening.cancel()
         return self.begun + 1
 
@@ -125,7 +130,7 @@ class Feed:
         loop = asyncio.get_running_loop()
         began = since = loop.time()
         self.begun += 1
-        self._again = self._is_listed = False
+        self._in_table = self._is_listed = False
         count, read = 0, 0.0
         async with contextlib.aclosing(self._api.watch()) as events:
             async for event in events:
@@ -147,7 +152,7 @@ class Feed:
         async with contextlib.aclosing(self._api.watch(table=False)) as events:
             first = await anext(events)  # it listens: nothing is missed from now on
             self.begun += 1
-            self._is_listed = True
+            self._in_table, self._is_listed = False, True
             async with contextlib.aclosing(self._api.table()) as table:
                 async for rows in table:
                     await self._snapshot(rows)

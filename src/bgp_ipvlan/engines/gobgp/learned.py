@@ -64,7 +64,7 @@ class Learned:
                     continue  # our own path is best, as before
                 self._contended[family].discard(key)
                 kept: Iterator[model.Path] = iter(())
-            elif key in self._stale[family]:
+            elif key in self._stale[family] or key in self._going[family]:
                 kept = iter(())  # from before: this gobgpd has not said it
             else:
                 other = {(p.neighbor, p.path_id) for p in (*came, *gone)}
@@ -118,9 +118,10 @@ class Learned:
 
     async def flush(self) -> None:
         """What nobody has said again goes, in slices."""
+        for family, stale in self._stale.items():
+            self._going[family].update(stale)
+            stale.clear()
         for family, going in self._going.items():
-            going.update(self._stale[family])
-            self._stale[family].clear()
             # What is said again meanwhile leaves the set; all does when gobgpd is lost once more.
             while going:
                 part = [going.pop() for _ in range(min(_SLICE, len(going)))]

@@ -57,6 +57,8 @@ class Originated:
         self._wanted: dict[Key, model.Announcement] = {}
         self._dirty: dict[Key, None] = {}
         """In the order in which they changed."""
+        self._busy: set[Key] = set()
+        """What gobgpd is being told. What changes meanwhile is dirty again."""
         self._news = asyncio.Event()
         self._progress = asyncio.Event()
         self.foreign: set[Key] = set()
@@ -97,11 +99,11 @@ class Originated:
 
     def pending(self, keys: Collection[Key]) -> bool:
         """Whether gobgpd has not been told of one of them yet."""
-        return any(key in self._dirty for key in keys)
+        return any(key in self._dirty or key in self._busy for key in keys)
 
     async def told(self, keys: Collection[Key] | None = None) -> None:
         """Return when gobgpd has been told of some prefixes, or of all (None)."""
-        while self._dirty if keys is None else self.pending(keys):
+        while (self._dirty or self._busy) if keys is None else self.pending(keys):
             self._progress.clear()
             await self._progress.wait()
 
@@ -123,11 +125,20 @@ class Originated:
             await self._news.wait()
             self._news.clear()
             while self._dirty:
-                await self._tell(list(itertools.islice(self._dirty, _AT_ONCE)))
+                keys = list(itertools.islice(self._dirty, _AT_ONCE))
+                for key in keys:
+                    del self._dirty[key]
+                self._busy.update(keys)
+                try:
+                    await self._tell(keys)
+                except BaseException:
+                    self._mark(keys)
+                    raise
+                finally:
+                    self._busy.clear()
                 self._progress.set()
 
     async def _tell(self, keys: list[Key]) -> None:
-        wanted = {key: self._wanted.get(key) for key in keys}
         work = _Work()
         for family in model.Family:
             same = [key for key in keys if key[0] is family]
@@ -135,10 +146,6 @@ class Originated:
             for key in same:
                 self._align(key, known.get(key[1], []), work)
         await self._do(work)
-        for key, before in wanted.items():
-            # Changed while gobgpd was told? Then it is still dirty.
-            if self._wanted.get(key) is before:
-                self._dirty.pop(key, None)
 
     def _align(self, key: Key, known: list[api_.Known], work: _Work) -> None:
         """What is to be done to bring one prefix in line."""

@@ -11,20 +11,23 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ipaddress
 import logging
 import os
 import pathlib
 import re
 import shlex
 import shutil
+import tomllib
 
-from bgp_ipvlan import errors
+from bgp_ipvlan import errors, model
 
 log = logging.getLogger("bgp_ipvlan")
 
 _LINE = re.compile(r"level=(?P<level>\w+) (?P<rest>.*)")
 _LEVELS = {"debug": logging.DEBUG, "info": logging.DEBUG, "error": logging.ERROR}
 """What gobgpd calls info is a line for each of its steps."""
+_FILE_ONLY = {"route-reflector", "route-server", "apply-policy", "error-handling", "bfd"}
 _LONGEST = 30.0
 """Seconds between two starts, at most."""
 _ENOUGH = 60.0
@@ -135,3 +138,13 @@ class Process:
             found = _LINE.search(text)
             level = _LEVELS.get(found["level"], logging.WARNING) if found else logging.WARNING
             log.log(level, "gobgpd: %s", found["rest"] if found else text)
+
+
+def special(document: str) -> frozenset[model.Address]:
+    """Neighbours of whom a configuration says what the API is not told when they are added anew."""
+    neighbors = tomllib.loads(document).get("neighbors", ())
+    return frozenset(
+        ipaddress.ip_address(one["config"]["neighbor-address"])
+        for one in neighbors
+        if _FILE_ONLY & one.keys()
+    )

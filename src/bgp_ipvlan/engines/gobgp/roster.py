@@ -42,6 +42,7 @@ class Roster:
         config: this speaker.
         events: whom to tell of sessions.
         spawned: whether this gobgpd is ours.
+        special: neighbours of whom its file says what its API is not told.
     """
 
     def __init__(
@@ -51,7 +52,9 @@ class Roster:
         events: ports.EngineEvents,
         *,
         spawned: bool,
+        special: frozenset[model.Address] = frozenset(),
     ) -> None:
+        self._special = special
         self._api = api
         self._config = config
         self._events = events
@@ -82,6 +85,7 @@ class Roster:
         """When this connection began."""
         self._before: set[model.Address] = set()
         """Neighbours that gobgpd had before it; it may still be reading its configuration."""
+        self._renewed: set[model.Address] = set()
         self._has_woken = self._restarted = False
         self._passes = 0
         self._passed = asyncio.Event()
@@ -140,21 +144,12 @@ class Roster:
         self._is_shut = False
         self._look.set()
 
-    async def wake(self, address: model.Address) -> None:
-        """Have a neighbour connect at once.
-
-        Raises:
-            errors.EngineError: `gobgp-unreachable`, `gobgp-refused`.
-        """
-        await self._api.disable_neighbor(address)
-        loop = asyncio.get_running_loop()
-        end = loop.time() + _READ
-        while loop.time() < end:
-            found = {one.address: one for one in await self._api.neighbors()}
-            if address not in found or found[address].idle_reason == "shutdown":
-                break
-            await asyncio.sleep(_EAGER)  # an enable right after it would be lost
-        await self._api.enable_neighbor(address)
+    def renew(self, address: model.Address) -> None:
+        """Have a neighbour connect at once: a new one does, one that was reset rests for 30 s."""
+        if address in self._ours and address not in self._special:
+            self._renewed.add(address)
+            self._there.pop(address, None)
+            self._look.set()
 
     def leave(self) -> None:
         """Have none that is ours any more."""
@@ -301,10 +296,18 @@ class Roster:
         if found is not None:
             in_file = self._is_first and told in map(_told, self._config.neighbors)
             known = _MARK.fullmatch(found.description)
-            if in_file or (known and known["digest"] == marked.description.split()[1]):
+            same = known and known["digest"] == marked.description.split()[1]
+            if in_file or (same and one.address not in self._renewed):
                 return
+            if one.address in self._special:
+                log.warning(
+                    "neighbor without what only gobgpd's file says neighbor=%s reason=gobgp-file "
+                    "(route-reflector, policies, …: until the daemon is started again)",
+                    one.address,
+                )
             await self._try(self._api.delete_neighbor(one.address))
         # RFC 4724: what it has kept of us it keeps only if we say that we have restarted.
+        self._renewed.discard(one.address)
         restarting = one.address in self._before or (found is None and self._restarted)
         error = await self._try(self._api.add_neighbor(marked, restarting=restarting))
         if error is None:
