@@ -298,6 +298,10 @@ def test_neighbor_reset(mesh: Mesh, name: str) -> None:
 
     node.daemon.run("neighbor", "reset", other.address, "--message", "cable 7")
 
-    node.wait(lambda: node.neighbor(other)["since"] > before[other.name], "it ends", timeout=5)
+    def ended() -> bool:
+        now = node.neighbor(other)
+        return now["state"] != "Established" or now["since"] > before[other.name]
+
+    node.wait(ended, "the end of the session", timeout=5)
     mesh.whole(timeout=25)
     assert node.neighbor(third)["since"] == before[third.name]
