@@ -42,6 +42,36 @@ def family(name: str, **more: Any) -> dict[str, Any]:
     }
 
 
+OWN_ALONE = {
+    "name": "bgp-ipvlan-own",
+    "statements": [
+        {
+            "name": "bgp-ipvlan-own",
+            "conditions": {"bgp-conditions": {"route-type": "local"}},
+            "actions": {"route-disposition": "accept-route"},
+        }
+    ],
+}
+
+
+def test_what_goes_out_is_the_files_own_matter_where_it_says_so(load: Any) -> None:
+    """An export policy, or a reflector's client, and nothing is added to what goes out."""
+    flags = {"local_as": 64512, "router_id": "192.0.2.1", "neighbors": ("192.0.2.2",)}
+    policy = '[global.apply-policy.config]\ndefault-export-policy = "accept-route"\n'
+    client = """
+[[neighbors]]
+  [neighbors.config]
+    neighbor-address = "192.0.2.3"
+    peer-as = 64512
+  [neighbors.route-reflector.config]
+    route-reflector-client = true
+"""
+    for text in (policy, client):
+        made = tomllib.loads(config.gobgp_document(load(text, **flags)))
+        assert "policy-definitions" not in made, text
+        assert "export-policy-list" not in made["global"].get("apply-policy", {}).get("config", {})
+
+
 def test_flags_alone(load: Any) -> None:
     """No file of GoBGP's is needed: the least one is complete, with both families kept over restarts."""
     settings = load("", local_as=64512, router_id="192.0.2.1", neighbors=("192.0.2.2,as=64513",))
@@ -60,7 +90,14 @@ def test_flags_alone(load: Any) -> None:
                 "ibgp": {"config": {"maximum-paths": 16}},
             },
             "graceful-restart": {"config": {"enabled": True, "restart-time": 30}},
+            "apply-policy": {
+                "config": {
+                    "export-policy-list": ["bgp-ipvlan-own"],
+                    "default-export-policy": "reject-route",
+                }
+            },
         },
+        "policy-definitions": [OWN_ALONE],
         "neighbors": [
             {
                 "config": {"neighbor-address": "192.0.2.2", "peer-as": 64513},

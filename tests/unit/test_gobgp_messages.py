@@ -145,7 +145,7 @@ def _events(*octets: bytes, multipath: bool = False) -> list[watch.Peer | watch.
 
     async def run() -> list[watch.Peer | watch.Rows]:
         decoder = paths.Decoder(dialects.V3, LOCAL_AS)
-        events = watch.events(dialects.V3, decoder, stream(), multipath=multipath)
+        events = watch.events(dialects.V3, decoder, stream(), multipath=multipath, table=True)
         return [one async for one in events]
 
     return asyncio.run(run())
@@ -245,8 +245,8 @@ def test_a_path_of_ours_of_every_kind() -> None:
 
 def test_enumerations_of_version_4_begin_at_1() -> None:
     """The base of each version is what BEST, GLOBAL, EXACT, IN and UP are."""
-    assert watch.request(dialects.V3).table.filters[0].type == 0
-    assert watch.request(dialects.V4).table.filters[0].type == 1
+    assert watch.request(dialects.V3, table=True).table.filters[0].type == 0
+    assert watch.request(dialects.V4, table=True).table.filters[0].type == 1
 
 
 def test_a_neighbor_says_all_that_gobgpd_would_fill_in() -> None:

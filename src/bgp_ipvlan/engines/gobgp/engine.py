@@ -1,8 +1,9 @@
 """A gobgpd as `ports.Engine`: one that runs already, or one of our own.
 
     api         what can be asked of gobgpd, in its messages    process     a gobgpd of our own
-    feed        what it tells: tables and changes               learned     what of it is used
+    feed        what it tells: tables and changes               learned     what that means
     originated  what we announce                                roster      its neighbours
+    used        what of it becomes routes                       life        the connection
 
 All of it is kept true by tasks that live as long as a connection to gobgpd. When that is lost,
 nothing is forgotten: what was learned stays for a bounded time, and with the next connection
@@ -21,15 +22,12 @@ from collections.abc import Callable, Collection, Coroutine, Iterable, Iterator,
 
 from bgp_ipvlan import errors, model, ports
 from bgp_ipvlan.engines.gobgp import api as api_
-from bgp_ipvlan.engines.gobgp import feed, learned, originated, roster, used
+from bgp_ipvlan.engines.gobgp import feed, learned, life, originated, roster, used
 from bgp_ipvlan.engines.gobgp import process as process_
 
 log = logging.getLogger("bgp_ipvlan")
 
 FOLDER = pathlib.Path("/run/bgp-ipvlan")
-_RETRY = 0.1
-_LONGEST = 5.0
-"""Seconds between two tries to reach gobgpd."""
 _FIRST = 10.0
 """Seconds that a start waits for it; then it goes on without."""
 _TOLD = 5.0
@@ -95,17 +93,18 @@ class GobgpEngine:
             on_hint=self._hint,
         )
         self._feed.on_table = self._has_read
+        self._life = life.Life(
+            self._api,
+            local_as=config.local_as,
+            patience=config.sync_deadline,
+            quiet=api is None,
+        )
+        self._life.works = self._works
+        self._life.on_lost, self._life.on_complete = self._lost, self._complete
         self._task: asyncio.Task[None] | None = None
-        self._answered = asyncio.Event()
-        self._mismatch: errors.EngineError | None = None
-        """Why this gobgpd is not for us."""
-        self._synced, self._is_lost, self._since = False, True, time.time()
-        self._restarted = self._is_complete = False
+        self._synced = self._restarted = False
         self._awaited = 0
         """Which reading of the table, in this connection, will have it all; 0 while none can."""
-        self._trouble: errors.EngineError | None = None
-        """Why gobgpd is not there."""
-        self._deadline: asyncio.TimerHandle | None = None
         self._hints: set[tuple[model.Family, model.Nlri] | None] = set()
         self._hinted: asyncio.TimerHandle | None = None
         self._later: set[asyncio.Task[None]] = set()
@@ -124,17 +123,16 @@ class GobgpEngine:
         del forwarding_preserved
         self._restarted = restarted
         self._follow(self._config.neighbors, self._config.dynamic)
-        self._set_deadline()
         if self._process is not None:
             await self._process.start(restarted=restarted)
-        self._task = asyncio.create_task(self._live(), name="gobgp")
+        self._task = asyncio.create_task(self._life.run(), name="gobgp")
         try:
             async with asyncio.timeout(_FIRST):
-                await self._answered.wait()
+                await self._life.answered.wait()
         except TimeoutError:
             log.warning("gobgpd not reached yet, going on without reason=gobgp-unreachable")
-        if self._mismatch is not None:
-            raise self._mismatch
+        if self._life.mismatch is not None:
+            raise self._life.mismatch
 
     async def stop(self, *, withdraw: bool, message: str = "") -> None:
         """Leave; see `ports.Engine`. A gobgpd of our own ends, another stays as it is."""
@@ -146,78 +144,24 @@ class GobgpEngine:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        for timer in (self._deadline, self._hinted):
-            if timer is not None:
-                timer.cancel()
+        if self._hinted is not None:
+            self._hinted.cancel()
+        self._life.close()
         self._used.close()
         await self._api.close()
         if self._process is not None:
             await self._process.stop()
 
-    async def _live(self) -> None:
-        """One connection after the other."""
-        loop = asyncio.get_running_loop()
-        wait, said = _RETRY, ""
-        while True:
-            began = loop.time()
-            try:
-                await self._reach()
-                said = ""
-                await self._connected()
-            except errors.EngineError as error:
-                self._trouble = error
-                # Once per loss; one of our own is not there at once.
-                if error.reason != said and (self._answered.is_set() or self._process is None):
-                    log.warning("gobgpd is not there reason=%s error=%s", error.reason, error)
-                said = error.reason
-                if error.reason == "gobgp-as" and not self._answered.is_set():
-                    self._mismatch = error
-                    self._answered.set()
-            except Exception:
-                log.exception("internal error in the engine, beginning anew reason=internal-error")
-            self._lost()
-            wait = _RETRY if loop.time() - began > _LONGEST else min(2 * wait, _LONGEST)
-            await asyncio.sleep(wait)
-
-    async def _reach(self) -> None:
-        speaker = await self._api.connect()
-        self._check(speaker)
-        log.info(
-            "gobgpd reached as=%d router_id=%s api=%s",
-            speaker.local_as,
-            speaker.router_id,
-            speaker.version,
-        )
-
-    def _check(self, speaker: api_.Speaker) -> None:
-        if not speaker.local_as:
-            raise errors.EngineError(
-                "gobgp-unconfigured",
-                "gobgpd has no AS number yet: give it a configuration file, or "
-                "`gobgp global as NUMBER router-id ADDRESS`",
-            )
-        if self._config.local_as and speaker.local_as != self._config.local_as:
-            raise errors.EngineError(
-                "gobgp-as",
-                f"gobgpd's AS number is {speaker.local_as}, ours {self._config.local_as}: "
-                f"make them one",
-            )
-
-    async def _connected(self) -> None:
-        """All that is done while gobgpd is there; ends with the connection."""
-        self._is_lost, self._trouble = False, None
+    def _works(self) -> life.Works:
+        """All that is done while gobgpd is there."""
         restarted, self._restarted = self._restarted, False
-        self._is_complete, self._awaited = False, 0
-        self._set_deadline()
-        self._answered.set()
-        try:
-            async with asyncio.TaskGroup() as group:
-                group.create_task(self._feed.run())
-                group.create_task(self._originated.run())
-                group.create_task(self._roster.run(self._originated.told, restarted=restarted))
-                group.create_task(self._look_now_and_then())
-        except* errors.EngineError as several:
-            raise several.exceptions[0] from None
+        self._awaited = 0
+        return (
+            self._feed.run(),
+            self._originated.run(),
+            self._roster.run(self._originated.told, restarted=restarted),
+            self._look_now_and_then(),
+        )
 
     async def _look_now_and_then(self) -> None:
         while True:
@@ -225,20 +169,8 @@ class GobgpEngine:
             self._originated.mark_all()
 
     def _lost(self) -> None:
-        """Lose gobgpd: what was learned stays for a while."""
-        if self._is_lost:
-            return
-        self._is_lost, self._since = True, time.time()
         self._roster.gone()
         self._learned.all_stale()
-        self._set_deadline()
-
-    def _set_deadline(self) -> None:
-        """From the loss of gobgpd, or its return, it has so long to know all again."""
-        if self._deadline is not None:
-            self._deadline.cancel()
-        loop = asyncio.get_running_loop()
-        self._deadline = loop.call_later(self._config.sync_deadline, self._complete)
 
     def _read_once_more(self) -> None:
         """The neighbours have said all: what gobgpd's table has from now on is all there is.
@@ -249,15 +181,11 @@ class GobgpEngine:
             self._awaited = self._feed.again()
 
     def _has_read(self, number: int) -> None:
-        if 0 < self._awaited <= number and not self._is_complete:
-            self._complete()
+        if 0 < self._awaited <= number:
+            self._life.complete()
 
     def _complete(self) -> None:
         """All is known that there is to know, or it took too long."""
-        self._is_complete = True
-        if self._deadline is not None:
-            self._deadline.cancel()
-            self._deadline = None
         if self._learned.stale:
             self._soon(self._learned.flush())
         if not self._synced:
@@ -266,17 +194,9 @@ class GobgpEngine:
             self._events.synced()
 
     def _soon(self, work: Coroutine[None, None, None]) -> None:
-        """Something that a caller does not wait for."""
-        task = asyncio.create_task(self._quietly(work))
+        task = asyncio.create_task(life.quietly(work))
         self._later.add(task)
         task.add_done_callback(self._later.discard)
-
-    @staticmethod
-    async def _quietly(work: Coroutine[None, None, None]) -> None:
-        try:
-            await work
-        except errors.EngineError as error:
-            log.warning("gobgpd refused reason=%s error=%s", error.reason, error)
 
     # --- ports.Engine: what we announce ----------------------------------------------------
 
@@ -368,15 +288,15 @@ class GobgpEngine:
             "gobgp": {
                 "spawned": self._process is not None,
                 "api": self._api.target,
-                "reached": not self._is_lost,
+                "reached": self._life.is_there,
             }
         }
 
     def warnings(self) -> Iterator[str]:
         """What is wrong with gobgpd, and what it does not announce for us."""
-        if self._is_lost:
-            since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(self._since))
-            why = self._trouble or errors.EngineError("gobgp-unreachable", "beginning anew")
+        if not self._life.is_there:
+            since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(self._life.since))
+            why = self._life.trouble or errors.EngineError("gobgp-unreachable", "beginning anew")
             yield f"no gobgpd since {since}: {why} [{why.reason}]"
         for prefix in sorted(map(str, self.withheld())):
             yield (
@@ -448,7 +368,7 @@ class GobgpEngine:
 
     async def _told(self, what: Coroutine[None, None, None]) -> None:
         """Wait until gobgpd has been told something, but not for long."""
-        if self._task is None or self._is_lost:
+        if self._task is None or not self._life.is_there:
             what.close()
             return
         try:

@@ -215,7 +215,9 @@ class Originated:
     def _is_foreign(self, key: Key) -> None:
         self.there.discard(key)
         wanted = key in self._wanted and not self.silent
-        if wanted and key not in self.foreign:
+        if not wanted:
+            self.foreign.discard(key)
+        elif key not in self.foreign:
             self.foreign.add(key)
             log.warning(
                 "not announced prefix=%s reason=foreign-path (another client of gobgpd "
