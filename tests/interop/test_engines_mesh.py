@@ -300,7 +300,7 @@ def test_neighbor_reset(mesh: Mesh, name: str) -> None:
 
     def ended() -> bool:
         now = node.neighbor(other)
-        return now["state"] != "Established" or now["since"] > before[other.name]
+        return bool(now["state"] != "Established" or now["since"] > before[other.name])
 
     node.wait(ended, "the end of the session", timeout=5)
     mesh.whole(timeout=25)
