@@ -11,12 +11,13 @@ nothing of what the engine makes of the answers:
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import AsyncGenerator, Collection, Iterable
+from collections.abc import AsyncGenerator, Collection, Iterable, Iterator
 from typing import Any
 
 import grpc.aio
 
 from bgp_ipvlan import errors, model
+from bgp_ipvlan.bgp import decision
 from bgp_ipvlan.engines.gobgp import calls, dialects, neighbors, originate, paths, watch
 from bgp_ipvlan.engines.gobgp.proto import gobgp_pb2 as messages
 
@@ -28,6 +29,8 @@ SLICE = watch.SLICE
 Row = paths.Row
 Change = paths.Change
 
+_MOST = 64
+"""Equal paths to one prefix."""
 _IN = 0
 """Direction of a soft reset, counted from the dialect's base."""
 
@@ -157,11 +160,27 @@ class Api:
             )
             async for answer in self._stream("ListPath", question, timeout=None):
                 found = self._dialect.destination.FromString(answer).destination.paths
-                rows += self._decoder.rows([raw for raw in found if raw.best])
+                rows += self._equal(self._decoder.rows([raw for raw in found if raw.best]), found)
                 if len(rows) >= watch.SLICE:
                     yield Rows(Kind.SNAPSHOT, rows, more=True)
                     rows = []
         yield Rows(Kind.SNAPSHOT, rows)
+
+    def _equal(self, best: list[Row], raws: Iterable[Any]) -> list[Row]:
+        """Version 3 marks one of several equally good paths only, if they are asked for so."""
+        if not self._speaker.multipath or self._dialect is dialects.V4:
+            return best
+        return [
+            (family, key, decision.select((*paths, *self._others(raws)), maximum=_MOST))
+            if paths
+            else (family, key, paths)
+            for family, key, paths in best
+        ]
+
+    def _others(self, raws: Iterable[Any]) -> Iterator[model.Path]:
+        for raw in raws:
+            if not raw.best:
+                yield from self._decoder.entry(raw).paths
 
     async def lookup(
         self, family: model.Family, keys: Collection[model.Nlri]
@@ -326,8 +345,21 @@ class Api:
         question = messages.CommunicationRequest(address=str(address), communication=message)
         await self._call(method, question)
 
-    async def add_range(self, config: model.DynamicNeighbors) -> None:
+    async def ranges(self) -> dict[model.Prefix, str]:
+        """Ranges that `add_range` added, or our file has, with their descriptions."""
+        found = {}
+        async for answer in self._stream("ListPeerGroup", messages.Nothing()):
+            conf = messages.PeerGroupResponse.FromString(answer).group.conf
+            if (prefix := neighbors.group_prefix(conf.name)) is not None:
+                found[prefix] = conf.description
+        return found
+
+    async def add_range(self, config: model.DynamicNeighbors, description: str = "") -> None:
         """Let neighbours of a range connect. gobgpd knows no limit of their number.
+
+        Args:
+            config: it.
+            description: of their peer group.
 
         Raises:
             errors.EngineError: also `gobgp-unsupported`.
@@ -335,6 +367,7 @@ class Api:
         group = neighbors.group(
             self._dialect,
             config,
+            description=description,
             local_as=self._speaker.local_as,
             restart_time=self._restart_time,
         )

@@ -103,6 +103,7 @@ class GobgpEngine:
         self._life.on_lost, self._life.on_complete = self._lost, self._complete
         self._task: asyncio.Task[None] | None = None
         self._synced = self._restarted = False
+        self._generation = 0
         self._awaited = 0
         """Which reading of the table, in this connection, will have it all; 0 while none can."""
         self._hints: set[tuple[model.Family, model.Nlri] | None] = set()
@@ -155,11 +156,13 @@ class GobgpEngine:
     def _works(self) -> life.Works:
         """All that is done while gobgpd is there."""
         restarted, self._restarted = self._restarted, False
+        generation = self._process.generation if self._process else 0
+        fresh, self._generation = generation != self._generation, generation
         self._awaited = 0
         return (
             self._feed.run(),
             self._originated.run(),
-            self._roster.run(self._originated.told, restarted=restarted),
+            self._roster.run(self._originated.told, fresh=fresh, restarted=restarted),
             self._look_now_and_then(),
         )
 
@@ -354,6 +357,7 @@ class GobgpEngine:
         self._originated.mark_all()
         await self._told(self._withdrawn())
         self._roster.shut(message)
+        self._used.mute(self._roster.own_sessions())
         await self._told(self._roster.aligned())
 
     async def _withdrawn(self) -> None:
@@ -383,3 +387,4 @@ class GobgpEngine:
         self._originated.graceful_shutdown = False
         self._originated.mark_all()
         self._roster.resume()
+        self._used.mute(())

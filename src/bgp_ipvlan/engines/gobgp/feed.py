@@ -19,8 +19,10 @@ from bgp_ipvlan.engines.gobgp import learned as learned_
 log = logging.getLogger("bgp_ipvlan")
 
 _MANY = 256
-_SOON = 0.25
-"""So many changes within so many seconds are a burst."""
+_RATE = 1000
+"""So many changes, coming faster than so many a second, are a burst …"""
+_SHARE = 50
+"""… but not fewer than one in so many prefixes of the table: to read it costs more than to listen."""
 _LOOK = 0.05
 """Seconds between two looks at how large gobgpd's table is."""
 _PATIENCE = 2.0
@@ -131,18 +133,20 @@ class Feed:
         began = since = loop.time()
         self.begun += 1
         self._in_table = self._is_listed = False
-        count, read = 0, 0.0
+        count, size, many, read = 0, 0, _MANY, 0.0
         async with contextlib.aclosing(self._api.watch()) as events:
             async for event in events:
                 if isinstance(event, api_.Rows) and event.kind is api_.Kind.SNAPSHOT:
                     await self._snapshot(event)
+                    size += len(event.rows)
+                    many = max(_MANY, size // _SHARE)
                     read = loop.time() - began
                     continue
                 if not await self._event(event):
                     continue
                 count += 1
-                if count >= _MANY:
-                    if loop.time() - since < _SOON:
+                if count >= many:
+                    if loop.time() - since < many / _RATE:
                         break
                     count, since = 0, loop.time()
         return read
@@ -203,9 +207,10 @@ class Feed:
         loop = asyncio.get_running_loop()
         end = loop.time() + _PATIENCE
         before: list[tuple[int, int]] = []
-        while loop.time() < end:
+        while (began := loop.time()) < end:
             now = [await self._api.counts(family) for family in model.Family]
             if now == before:
                 return
             before = now
-            await asyncio.sleep(_LOOK)
+            # It counts by going through its table.
+            await asyncio.sleep(max(_LOOK, loop.time() - began))

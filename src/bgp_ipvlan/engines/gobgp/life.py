@@ -128,7 +128,7 @@ class Life:
         self.on_lost()
         if self._old_since is None:
             self._old_since = asyncio.get_running_loop().time()
-            self._set_deadline()
+        self._set_deadline()
 
     def _set_deadline(self) -> None:
         """However often it is lost and comes back: twice the patience is the end."""

@@ -23,6 +23,7 @@ _DEFERRAL = 60
 """RFC 4724 section 4.1: seconds that gobgpd, restarted, waits for others' End-of-RIB at most; as
 in the file that one of ours is started with. Its own are 360, for which a dead neighbour would keep
 us from being heard of."""
+_GROUP = "bgp-ipvlan "
 _PLAIN = {
     "FourOctetASNCapability": "4-octet-as",
     "RouteRefreshCapability": "route-refresh",
@@ -164,7 +165,12 @@ def peer(
 
 
 def group(
-    dialect: dialects.Dialect, config: model.DynamicNeighbors, *, local_as: int, restart_time: int
+    dialect: dialects.Dialect,
+    config: model.DynamicNeighbors,
+    *,
+    description: str,
+    local_as: int,
+    restart_time: int,
 ) -> Any:
     """The peer group that neighbours of a range belong to.
 
@@ -180,7 +186,7 @@ def group(
     found = messages.PeerGroup(
         conf=messages.GroupConfig(
             password=template.password,
-            description=template.description,
+            description=description,
             local_asn=template.local_as or local_as,
             peer_asn=template.remote_as,
             name=group_name(config.prefix),
@@ -195,7 +201,17 @@ def group(
 
 def group_name(prefix: model.Prefix) -> str:
     """Of the peer group that a range has."""
-    return f"bgp-ipvlan {prefix}"
+    return f"{_GROUP}{prefix}"
+
+
+def group_prefix(name: str) -> model.Prefix | None:
+    """The range whose group has such a name; None if it is not one of ours."""
+    if not name.startswith(_GROUP):
+        return None
+    try:
+        return ipaddress.ip_network(name.removeprefix(_GROUP))
+    except ValueError:
+        return None
 
 
 def _common(found: Any, config: model.NeighborConfig, restart_time: int) -> None:

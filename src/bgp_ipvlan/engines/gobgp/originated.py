@@ -34,6 +34,14 @@ class _Work:
     gone: list[Key] = dataclasses.field(default_factory=list)
 
 
+@dataclasses.dataclass(slots=True, eq=False)
+class _Waiter:
+    """Who waits, for what is left of it."""
+
+    keys: set[Key]
+    done: asyncio.Event = dataclasses.field(default_factory=asyncio.Event)
+
+
 class Originated:
     """See the module.
 
@@ -60,7 +68,7 @@ class Originated:
         self._busy: set[Key] = set()
         """What gobgpd is being told. What changes meanwhile is dirty again."""
         self._news = asyncio.Event()
-        self._progress = asyncio.Event()
+        self._waiters: list[_Waiter] = []
         self.foreign: set[Key] = set()
         """Prefixes that another client of gobgpd announces: ours wait."""
         self.there: set[Key] = set()
@@ -102,10 +110,15 @@ class Originated:
         return any(key in self._dirty or key in self._busy for key in keys)
 
     async def told(self, keys: Collection[Key] | None = None) -> None:
-        """Return when gobgpd has been told of some prefixes, or of all (None)."""
-        while (self._dirty or self._busy) if keys is None else self.pending(keys):
-            self._progress.clear()
-            await self._progress.wait()
+        """Return when gobgpd has been told, from now on, of some prefixes, or of all (None).
+
+        Of what is new: others may be looked at again meanwhile, for ever.
+        """
+        pending = self._dirty.keys() | self._busy
+        waiter = _Waiter(pending if keys is None else pending & set(keys))
+        if waiter.keys:
+            self._waiters.append(waiter)
+            await waiter.done.wait()
 
     # --- telling gobgpd -------------------------------------------------------------------
 
@@ -129,6 +142,7 @@ class Originated:
                 for key in keys:
                     del self._dirty[key]
                 self._busy.update(keys)
+                waiters = list(self._waiters)
                 try:
                     await self._tell(keys)
                 except BaseException:
@@ -136,7 +150,14 @@ class Originated:
                     raise
                 finally:
                     self._busy.clear()
-                self._progress.set()
+                self._told(waiters, keys)
+
+    def _told(self, waiters: Iterable[_Waiter], keys: Iterable[Key]) -> None:
+        for waiter in waiters:
+            waiter.keys.difference_update(keys)
+            if not waiter.keys:
+                waiter.done.set()
+                self._waiters.remove(waiter)
 
     async def _tell(self, keys: list[Key]) -> None:
         work = _Work()

@@ -48,6 +48,8 @@ class Process:
         self._document = document
         self._file = folder / "gobgpd.toml"
         self._socket = folder / "gobgpd.sock"
+        self.generation = 0
+        """How often it was started."""
         self._task: asyncio.Task[None] | None = None
         self._child: asyncio.subprocess.Process | None = None
 
@@ -71,8 +73,13 @@ class Process:
                 f"--gobgp-spawn: there is no program {' '.join(self._command)!r}: "
                 f"apt-get install gobgpd, or give one with --gobgp-command",
             )
-        self._write()
-        await self._spawn(restarted=restarted)
+        try:
+            self._write()
+            await self._spawn(restarted=restarted)
+        except OSError as error:
+            raise errors.EngineError(
+                "gobgp-missing", f"--gobgp-spawn: {self._command[0]} cannot be started: {error}"
+            ) from error
         self._task = asyncio.create_task(self._look_after(), name="gobgpd")
 
     async def stop(self) -> None:
@@ -110,6 +117,7 @@ class Process:
             # A Ctrl-C is for us alone: it would say goodbye to the neighbours.
             start_new_session=True,
         )
+        self.generation += 1
         log.info("gobgpd started pid=%d", self._child.pid)
 
     async def _look_after(self) -> None:
@@ -123,7 +131,10 @@ class Process:
             wait = 0.5 if loop.time() - started > _ENOUGH else min(2 * wait, _LONGEST)
             log.error("gobgpd ended status=%d again_in=%g reason=gobgp-ended", status, wait)
             await asyncio.sleep(wait)
-            await self._spawn(restarted=True)
+            try:
+                await self._spawn(restarted=True)
+            except OSError as error:
+                log.error("gobgpd cannot be started reason=gobgp-ended error=%s", error)
 
     async def _read(self, child: asyncio.subprocess.Process) -> None:
         assert child.stdout is not None

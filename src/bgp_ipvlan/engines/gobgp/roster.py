@@ -12,6 +12,7 @@ import hashlib
 import ipaddress
 import logging
 import re
+import time
 from collections.abc import Awaitable, Callable, Iterable
 
 from bgp_ipvlan import errors, model, ports
@@ -25,7 +26,8 @@ whether it is as it should be: gobgpd forgets what was agreed on graceful restar
 (UpdatePeer) of a neighbour anew, be it the same."""
 _EAGER = 0.2
 _LAZY = 5.0
-"""Seconds between two looks: while something is awaited, and else."""
+"""Seconds between two looks: after something has happened, and when nothing did for long. gobgpd goes
+through its tables for each."""
 _READ = 1.0
 """Seconds in which gobgpd does not add neighbours after it has read its configuration."""
 _ABSENT = 10.0
@@ -77,8 +79,8 @@ class Roster:
         self._is_first = False
         """Nobody has touched this gobgpd yet, which is ours: it is as its file has it."""
         self._ours: set[model.Address] = set()
-        self._added: set[model.Prefix] = set()
-        """Ranges that are ours."""
+        self._ranges_there: dict[model.Prefix, str] = {}
+        """Ranges of ours that gobgpd has, with their descriptions."""
         self._refused: dict[model.Address, str] = {}
         """What gobgpd said to neighbours that it does not have."""
         self._since = 0.0
@@ -134,6 +136,10 @@ class Roster:
         self._ranges = {one.prefix: one for one in dynamic}
         self._look.set()
 
+    def own_sessions(self) -> frozenset[model.Address]:
+        """Neighbours that are ours, or will be."""
+        return frozenset(self._ours | self._wanted.keys() - self._statuses.keys())
+
     def shut(self, message: str) -> None:
         """End the sessions that are ours, and let them rest, until `resume`."""
         self._message, self._is_shut = message, True
@@ -166,10 +172,13 @@ class Roster:
 
     # --- while gobgpd is there -----------------------------------------------------------------
 
-    async def run(self, ready: Callable[[], Awaitable[None]], *, restarted: bool) -> None:
+    async def run(
+        self, ready: Callable[[], Awaitable[None]], *, fresh: bool, restarted: bool
+    ) -> None:
         """Bring neighbours in line, and look at them now and then, until gobgpd is gone.
 
         Args:
+            fresh: it is a gobgpd of our own that nobody has touched yet.
             restarted: neighbours may have kept routes of ours.
             ready: returns when gobgpd announces what we want. A session that came up before
                 would begin with an End-of-RIB, and the neighbour forget what it had kept of us.
@@ -177,15 +186,20 @@ class Roster:
         Raises:
             errors.EngineError: `gobgp-unreachable`.
         """
-        self._there, self._shut, self._received = {}, set(), {}
+        if fresh or not self._spawned:
+            self._there = {}
+        self._shut, self._received = set(), {}
         self._refused.clear()
         self._restarted = restarted
         self._since = asyncio.get_running_loop().time()
         self._before = set(self._statuses)
-        self._is_first, self._has_woken = self._spawned, False
+        self._is_first, self._has_woken = fresh, False
         await self._settled()
         await ready()
+        await self._find_ranges()
+        pause = _EAGER
         while True:
+            pause = _EAGER if self._look.is_set() else min(2 * pause, _LAZY)
             self._look.clear()
             found = await self._api.neighbors()
             if await self._align({one.address: one for one in found}):
@@ -200,7 +214,7 @@ class Roster:
             if complete:
                 self.on_complete()
             try:
-                async with asyncio.timeout(_LAZY if complete else _EAGER):
+                async with asyncio.timeout(pause):
                     await self._look.wait()
             except TimeoutError:
                 continue
@@ -249,7 +263,7 @@ class Roster:
             for address, status in found.items()
             if address not in self._wanted and self._is_ours(status)
         ]
-        gone += [prefix for prefix in self._added if prefix not in self._ranges]
+        gone += [prefix for prefix in self._ranges_there if prefix not in self._ranges]
         for key in gone:
             await self._remove(key)
         for key in [key for key in self._there if key not in wanted]:
@@ -316,14 +330,18 @@ class Roster:
             self._refused[one.address] = str(error)
 
     async def _put_range(self, one: model.DynamicNeighbors) -> None:
-        if self._is_first and one in self._config.dynamic:
-            self._there[one.prefix] = one
-            self._added.add(one.prefix)
-            return
         self._there[one.prefix] = one
-        self._added.add(one.prefix)
+        digest = _digest(one.template)
+        known = _MARK.fullmatch(self._ranges_there.get(one.prefix, ""))
+        in_file = self._is_first and one in self._config.dynamic
+        if in_file or (known and known["digest"] == digest):
+            return
         await self._try(self._api.delete_range(one.prefix))
-        await self._try(self._api.add_range(one))
+        await self._try(self._api.add_range(one, f"bgp-ipvlan {digest}"))
+        self._ranges_there[one.prefix] = f"bgp-ipvlan {digest}"
+
+    async def _find_ranges(self) -> None:
+        self._ranges_there = await self._api.ranges()
 
     async def _remove(self, key: model.Address | model.Prefix) -> None:
         self._there.pop(key, None)
@@ -331,14 +349,13 @@ class Roster:
             self._before.discard(key)
             await self._try(self._api.delete_neighbor(key))
         else:
-            self._added.discard(key)
+            self._ranges_there.pop(key, None)
             await self._try(self._api.delete_range(key))
 
     def _marked(self, one: model.NeighborConfig) -> model.NeighborConfig:
         if self._spawned:
             return one
-        digest = hashlib.sha256(f"{_told(one)!r}{one.password}".encode()).hexdigest()[:8]
-        text = f"bgp-ipvlan {digest} {one.description}".rstrip()
+        text = f"bgp-ipvlan {_digest(one)} {one.description}".rstrip()
         return dataclasses.replace(one, description=text)
 
     async def _try(self, call: Awaitable[object]) -> errors.EngineError | None:
@@ -390,6 +407,8 @@ class Roster:
 
     def _put(self, one: model.NeighborStatus) -> None:
         old = self._statuses.get(one.address)
+        if old is not None and old.state is one.state is not model.SessionState.ESTABLISHED:
+            one = dataclasses.replace(one, since=old.since)
         self._statuses[one.address] = one
         up = model.SessionState.ESTABLISHED
         was, now = old is not None and old.state is up, one.state is up
@@ -399,7 +418,14 @@ class Roster:
             self._events.neighbor_changed(down, "")
             was = False
         if was is not now:
+            if was:
+                # gobgpd says when the session before ended, or nothing.
+                one = self._statuses[one.address] = dataclasses.replace(one, since=time.time())
             self._events.neighbor_changed(one, one.last_error)
+
+
+def _digest(one: model.NeighborConfig) -> str:
+    return hashlib.sha256(f"{_told(one)!r}{one.password}".encode()).hexdigest()[:8]
 
 
 def _told(one: model.NeighborConfig) -> model.NeighborConfig:

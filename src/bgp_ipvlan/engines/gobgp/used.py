@@ -35,6 +35,7 @@ class Used:
         self._default = policy.Policy(config.import_rules)
         self._configured: dict[model.Address, tuple[tuple[model.PrefixRule, ...] | None, bool]] = {}
         self._policies: dict[model.Address, policy.Policy] = {}
+        self._muted: frozenset[model.Address] = frozenset()
         self._marked: dict[int, tuple[Paths, Paths]] = {}
         """By identity, some paths, and the same with `recursive` as configured."""
         self.best: dict[model.Family, dict[model.Nlri, Paths]] = {f: {} for f in model.Family}
@@ -101,6 +102,11 @@ class Used:
         self._marked.clear()
         self._decide_again({family: self.keys(family) for family in model.Family})
 
+    def mute(self, neighbors: Iterable[model.Address]) -> None:
+        """Use nothing of these: their sessions are ended for good, whatever gobgpd still keeps."""
+        self._muted = frozenset(neighbors)
+        self._decide_again({family: self.keys(family) for family in model.Family})
+
     def next_hops_changed(self, usable: decision.Usable) -> None:
         """Other next hops can be reached: choose again where there is a choice."""
         self._usable = usable
@@ -145,7 +151,9 @@ class Used:
         for key, paths in self._odd[family].items():
             used = self.best[family].get(key, ())
             for path in paths:
-                if path not in used and self._lets_in(family, path, [key]) is not None:
+                if path.neighbor in self._muted or path in used:
+                    continue
+                if self._lets_in(family, path, [key]) is not None:
                     yield model.Refusal(family, key, path, policy.REASON)
 
     def _let_in(
@@ -165,6 +173,8 @@ class Used:
         self, family: model.Family, path: model.Path, keys: list[model.Nlri]
     ) -> Collection[model.Nlri] | None:
         """Those prefixes that may come in; None where all may."""
+        if path.neighbor in self._muted:
+            return frozenset()
         rules = self._policies.get(path.neighbor, self._default)
         accepted, refused = rules.split(family, keys)
         return frozenset(accepted) if refused else None

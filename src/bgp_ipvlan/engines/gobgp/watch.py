@@ -130,7 +130,7 @@ async def events(
                     before = rows[-1:]
                     yield Rows(kind, rows[:-1], more=True)
                     await asyncio.sleep(0)
-                if dialect is dialects.V4 and count > _BATCH:
+                if dialect is dialects.V4 and count == _BATCH + 1:
                     continue
                 yield Rows(kind, before)
                 kind, before = later, []
