@@ -1,0 +1,18 @@
+"""The whole engine beside a gobgpd that behaves: random lives, faults and races.
+
+At rest what is used follows from gobgpd's table, was told so, and gobgpd has what is wanted, once.
+"""
+
+from __future__ import annotations
+
+import hypothesis
+import pytest
+
+from tests.unit.gobgp import machine
+
+TestMachine = pytest.mark.timeout(3600)(machine.Machine.TestCase)
+TestMachine.settings = hypothesis.settings(
+    stateful_step_count=30,
+    deadline=None,
+    suppress_health_check=list(hypothesis.HealthCheck),
+)
