@@ -52,7 +52,7 @@ def _gobgp(
         events,
         api=None if settings.gobgp_spawn else settings.gobgp_api,
         command=settings.gobgp_command,
-        document=config.gobgp_document(settings) if settings.gobgp_spawn else "",
+        document=config.gobgp_document(settings, held=True) if settings.gobgp_spawn else "",
         folder=settings.control_socket.parent,
         room=routes.room,
     )

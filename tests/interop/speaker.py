@@ -162,7 +162,7 @@ def _document(speaker: model.SpeakerConfig) -> str:
         restart_time=speaker.restart_time,
         maximum_paths=speaker.maximum_paths,
     )
-    return config_.gobgp_document(settings)
+    return config_.gobgp_document(settings, held=True)
 
 
 class Orders:

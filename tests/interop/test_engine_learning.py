@@ -209,7 +209,8 @@ def test_a_neighbor_restarts(scene: Scene) -> None:
     scene.left.kill()
     scene.wait(lambda: scene.neighbor(LEFT)["state"] != "Established", "the session's end")
     assert THEIRS | {SHARED} == scene.prefixes()
-    scene.wait(lambda: scene.neighbor(LEFT)["stale"] == 3, "its paths to be stale")
+    if scene.engine.name != "gobgp-attached-4":  # GoBGP 4 does not tell of who is away
+        scene.wait(lambda: scene.neighbor(LEFT)["stale"] == 3, "its paths to be stale")
     scene.left.originate(OF_LEFT, OF_LEFT6)
     scene.left.start(restarting=True)
     wait_next_hops(scene, SHARED)

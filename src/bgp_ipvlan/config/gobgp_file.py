@@ -26,15 +26,20 @@ _OWN = "bgp-ipvlan-own"
 _NAMES = {model.Family.IPV4: "ipv4-unicast", model.Family.IPV6: "ipv6-unicast"}
 
 
-def gobgp_document(settings: settings_.Settings) -> str:
+def gobgp_document(settings: settings_.Settings, *, held: bool = False) -> str:
     """The configuration file for `gobgpd -f`, as TOML. It has passwords in it: mode 0600.
 
     Args:
         settings: of `--engine gobgp --gobgp-spawn`, with the router id filled in.
+        held: neighbours are down until they are enabled, which is when there is something to
+            tell them: what they have kept of us over a restart would else go with an empty table.
     """
     import tomli_w
 
-    return tomli_w.dumps(document(settings), multiline_strings=False)
+    made = document(settings)
+    for one in made.get("neighbors", ()) if held else ():
+        one["config"]["admin-down"] = True
+    return tomli_w.dumps(made, multiline_strings=False)
 
 
 def document(settings: settings_.Settings) -> Table:

@@ -21,7 +21,7 @@ _OPTIONS = (
     # gobgpd comes back within seconds, gRPC would look again after minutes.
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.min_reconnect_backoff_ms", 100),
-    ("grpc.max_reconnect_backoff_ms", 1000),
+    ("grpc.max_reconnect_backoff_ms", 200),
     # For a peer that is gone without a word. More often than every five minutes, and gobgpd, which
     # leaves grpc-go's limits as they are, ends the connection ("too many pings"). That gobgpd hangs
     # is noticed by the calls that are made now and then.

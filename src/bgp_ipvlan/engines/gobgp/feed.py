@@ -23,7 +23,7 @@ _RATE = 1000
 """So many changes, coming faster than so many a second, are a burst …"""
 _SHARE = 50
 """… but not fewer than one in so many prefixes of the table: to read it costs more than to listen."""
-_LOOK = 0.05
+_LOOK = 0.03
 """Seconds between two looks at how large gobgpd's table is."""
 _PATIENCE = 2.0
 """Seconds after which the table is read although it still grows."""

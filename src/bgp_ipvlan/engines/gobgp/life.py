@@ -15,6 +15,8 @@ log = logging.getLogger("bgp_ipvlan")
 _RETRY = 0.1
 _LONGEST = 5.0
 """Seconds between two tries to reach gobgpd."""
+_SOON = 0.2
+"""The longest with one of our own."""
 
 Works = Iterable[Coroutine[None, None, None]]
 
@@ -69,7 +71,8 @@ class Life:
             except Exception:
                 log.exception("internal error in the engine, beginning anew reason=internal-error")
             self._lost()
-            wait = _RETRY if loop.time() - began > _LONGEST else min(2 * wait, _LONGEST)
+            longest = _SOON if self._quiet else _LONGEST
+            wait = _RETRY if loop.time() - began > _LONGEST else min(2 * wait, longest)
             await asyncio.sleep(wait)
 
     def close(self) -> None:

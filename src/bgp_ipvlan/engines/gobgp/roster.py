@@ -322,6 +322,7 @@ class Roster:
             await self._try(self._api.delete_neighbor(one.address))
         # RFC 4724: what it has kept of us it keeps only if we say that we have restarted.
         self._renewed.discard(one.address)
+        self._shut.discard(one.address)  # a new one is awake
         restarting = one.address in self._before or (found is None and self._restarted)
         error = await self._try(self._api.add_neighbor(marked, restarting=restarting))
         if error is None:
@@ -347,6 +348,7 @@ class Roster:
         self._there.pop(key, None)
         if isinstance(key, ipaddress.IPv4Address | ipaddress.IPv6Address):
             self._before.discard(key)
+            self._shut.discard(key)
             await self._try(self._api.delete_neighbor(key))
         else:
             self._ranges_there.pop(key, None)
@@ -395,7 +397,9 @@ class Roster:
 
     def _has_said_all(self, one: model.NeighborStatus) -> bool:
         """By End-of-RIB; a neighbour that promises none has when it was silent for a while."""
-        if one.end_of_rib or one.idle_reason:
+        # Those in the file of a gobgpd of ours are down until we enable them.
+        awaited = one.address in self._ours and not self._is_shut
+        if one.end_of_rib or (one.idle_reason and not (awaited and one.idle_reason == "shutdown")):
             return True
         if one.state is not model.SessionState.ESTABLISHED or one.graceful_restart:
             return False
