@@ -73,6 +73,7 @@ class Events:
         self.sessions: list[tuple[model.Address, model.SessionState]] = []
         self.synced_times = 0
         self.on_gone: Callable[[Key], None] = lambda _: None
+        self.on_synced: Callable[[], None] = lambda: None
 
     def best_paths(self, change: model.BestPaths) -> None:
         """See `EngineEvents`."""
@@ -97,6 +98,7 @@ class Events:
     def synced(self) -> None:
         """See `EngineEvents`."""
         self.synced_times += 1
+        self.on_synced()
 
 
 class Scene:
