@@ -104,12 +104,14 @@ async def _start(
     )
     core, routes = await _kernel(settings, state, links, stack)
     preserved = await core.adopt(_boot_id())
-    speaker = await _speaker(settings, core, routes)
+    speaker = engine.make(settings, core, routes)
     core.attach(speaker)
     desk = operations.Operations(flags, settings, state=state, engine=speaker)
     await desk.drain.restore()
     await speaker.start(restarted=preserved, forwarding_preserved=preserved)
     _run(core, speaker, routes, stack=stack, stopping=stopping)
+    succeeding = asyncio.create_task(_succeed(settings, core), name="succeed")
+    stack.callback(succeeding.cancel)
     stack.push_async_callback(desk.close)
     asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, desk.hang_up)
 
@@ -125,14 +127,14 @@ async def _start(
     log.info("ready networks=%d neighbors=%d", len(state.networks), len(settings.neighbors))
 
 
-async def _speaker(
-    settings: config.Settings, core: reconcile.Reconciler, routes: kernel.routes.KernelRoutes
-) -> ports.Engine:
-    """The engine; what another one would leave behind goes."""
-    if settings.engine is not model.EngineKind.KERNEL:
-        # Else a routing daemon goes on announcing what stands there.
-        await kernel.announced.clear()
-    return engine.make(settings, core, routes)
+async def _succeed(settings: config.Settings, core: reconcile.Reconciler) -> None:
+    """End what another engine has announced; not before the neighbours have heard it from this one."""
+    await core.until_synced()
+    try:
+        if count := await engine.clear_others(settings):
+            log.info("no longer announced to the routing daemon of this host routes=%d", count)
+    except errors.KernelError as error:
+        log.warning("announced routes left reason=%s error=%s", error.reason, error)
 
 
 def _mind_parent(settings: config.Settings, links: tuple[model.Link, ...]) -> None:

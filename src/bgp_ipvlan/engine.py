@@ -59,13 +59,33 @@ def _gobgp(
 
 
 def _routing_daemon(settings: config.Settings, events: ports.EngineEvents) -> ports.Engine:
-    """Announced is what stands in a table of its own: the main one if that is not our routes'."""
+    """The engine of those who have a BGP daemon already."""
     from bgp_ipvlan.engines import routing_daemon
 
-    number = kernel.announced.TABLE if settings.table == model.MAIN else model.MAIN
-    engine = routing_daemon.KernelEngine(events, kernel.announced.AnnouncedRoutes(number))
+    table = kernel.announced.AnnouncedRoutes(_announced_table(settings))
+    engine = routing_daemon.KernelEngine(events, table)
     engine.configure(settings.neighbors, settings.dynamic)  # refuses them
     return engine
+
+
+def _announced_table(settings: config.Settings) -> int:
+    """Announced is what stands in a table of its own: the main one if that is not our routes'."""
+    return kernel.announced.TABLE if settings.table == model.MAIN else model.MAIN
+
+
+async def clear_others(settings: config.Settings) -> int:
+    """Remove what another engine has announced on this host, or this one in another table.
+
+    A routing daemon would go on announcing it for ever.
+
+    Returns:
+        How many routes there were.
+
+    Raises:
+        errors.KernelError: `kernel-refused`.
+    """
+    ours = settings.engine is model.EngineKind.KERNEL
+    return await kernel.announced.clear(but=_announced_table(settings) if ours else None)
 
 
 def _speaker(settings: config.Settings) -> model.SpeakerConfig:

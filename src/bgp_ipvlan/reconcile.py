@@ -95,7 +95,7 @@ class Reconciler:
         self.rules = rules.Watch(routes, self.around, self.forwarding)
         self._gate = gate.Gate()
         self.counters = repairs.Counters()
-        self.is_synced = False
+        self._synced = asyncio.Event()
         self._links_dirty = asyncio.Event()
         self._links_known = asyncio.Event()
         """They are as last read, as far as we were told."""
@@ -120,6 +120,15 @@ class Reconciler:
     def waiting(self) -> Mapping[model.Family, Collection[model.Nlri]]:
         """Those of them that there is no room for (`max-routes`)."""
         return self._intake.capacity.waiting
+
+    @property
+    def is_synced(self) -> bool:
+        """Whether all that neighbours have to say at the start was said, or waited for long enough."""
+        return self._synced.is_set()
+
+    async def until_synced(self) -> None:
+        """Return when it is."""
+        await self._synced.wait()
 
     # --- start ---------------------------------------------------------------
 
@@ -276,7 +285,7 @@ class Reconciler:
 
     def synced(self) -> None:
         """All is known: what we adopted and nobody wants goes now, and not earlier (D4)."""
-        self.is_synced = True
+        self._synced.set()
         log.info("synced routes_swept=%d", self.forwarding.sweep())
         self.rules.look()
 

@@ -11,7 +11,7 @@ import pytest
 
 from bgp_ipvlan import model
 from bgp_ipvlan.kernel import announced
-from lab import namespace
+from lab import agent, namespace
 from tests.netns import conftest
 
 OURS = ("10.1.1.0/24", "10.1.1.2/32", "2001:db8:1::/64", "2001:db8:1::2/128")
@@ -109,6 +109,32 @@ def test_cleared(host: namespace.Host) -> None:
     for table in ("179", "main"):
         assert there(host, table) == set()
         assert stranger in " ".join(host.run("ip", "route", "show", "table", table).stdout.split())
+
+
+@pytest.mark.parametrize(
+    ("flags", "table"),
+    [
+        (("--engine", "kernel", "--table", "17900"), "179"),
+        (("--engine", "kernel"), "main"),
+        (("--as", "64512"), "179"),
+        (("--as", "64512"), "main"),
+    ],
+    ids=["another-table", "the-main-one-again", "embedded", "embedded-main"],
+)
+def test_succeeded(host: namespace.Host, flags: tuple[str, ...], table: str) -> None:
+    """What was announced in another table, or with another engine, goes when the daemon is synced."""
+    conftest.ip(host, f"route add blackhole 10.1.1.0/24 {KEY} table {table}")
+    agent.Agent(host, *flags).start()
+    namespace.wait_until(lambda: not there(host, table), "the table empty")
+
+
+def test_not_before_others_have_heard(host: namespace.Host) -> None:
+    """While a new engine waits for its neighbours the old announcement stands."""
+    conftest.ip(host, f"route add blackhole 10.1.1.0/24 {KEY} table 179")
+    one = agent.Agent(host, "--as", "64512", "--neighbor", "192.0.2.99")
+    one.start()
+    assert not one.ask("status")["synced"]
+    assert there(host) == {"10.1.1.0/24"}
 
 
 def test_more_than_one_send(host: namespace.Host) -> None:

@@ -203,8 +203,11 @@ class AnnouncedRoutes:
             self._on_change()
 
 
-async def clear() -> int:
+async def clear(*, but: int | None = None) -> int:
     """Remove what a daemon with `--engine kernel` has left: for one with another engine, and none.
+
+    Args:
+        but: the table that such a daemon uses now; it may have used the other one before.
 
     Returns:
         How many routes there were.
@@ -213,7 +216,7 @@ async def clear() -> int:
         errors.KernelError: `kernel-refused`.
     """
     count = 0
-    for table in (TABLE, model.MAIN):
+    for table in {TABLE, model.MAIN} - {but}:
         routes = AnnouncedRoutes(table)
         await routes.start(lambda: None)
         try:
