@@ -35,6 +35,7 @@ def pytest_report_header() -> str:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Mark each test by its folder and skip it where something is missing."""
+    _leave_out(config, items)
     missing = config.stash[_missing]
     for item in items:
         kind = _kind(item)
@@ -45,6 +46,17 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             missing[kind] = require.missing(kind)
         if missing[kind] and not require.in_ci():
             item.add_marker(pytest.mark.skip(reason="not here: " + ", ".join(missing[kind])))
+
+
+def _leave_out(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """What is marked `soak` runs in `make soak` only, or when it is asked for by name."""
+    soak = config.getoption("hypothesis_profile", None) == "soak"
+    if soak or any("::" in argument for argument in config.args):
+        return
+    left_out = [item for item in items if item.get_closest_marker("soak")]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in set(left_out)]
 
 
 @pytest.hookimpl(tryfirst=True)

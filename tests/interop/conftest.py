@@ -12,6 +12,20 @@ from tests.interop import scene as scene_
 ENGINES = (scene_.EMBEDDED, scene_.ATTACHED_3, scene_.SPAWNED_3, scene_.ATTACHED_4)
 
 
+_SECOND_LOOK = ("test_engine_neighbors", "test_engine_learning")
+"""What is the same for all gobgpds is standing for one of them, and for `make soak` for all."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark those for `make soak`."""
+    others = {scene_.SPAWNED_3.name, scene_.ATTACHED_4.name}
+    for item in items:
+        of_all = isinstance(item, pytest.Function) and item.module.__name__.endswith(_SECOND_LOOK)
+        if of_all and any(name in item.name for name in others):
+            item.add_marker(pytest.mark.soak)
+
+
 def there(engine: scene_.Engine) -> scene_.Engine:
     """An engine whose gobgpd is on this machine; fetches the newer one if nobody did."""
     if engine is scene_.ATTACHED_4:

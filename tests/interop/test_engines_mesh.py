@@ -22,7 +22,9 @@ CLAIMED = "10.4.0.0/24", "2001:db8:f4::/64"
 each = pytest.mark.parametrize("name", NAMES)
 
 
-@pytest.fixture(scope="module", params=[False, True], ids=["ibgp", "ebgp"])
+@pytest.fixture(
+    scope="module", params=[False, pytest.param(True, marks=pytest.mark.soak)], ids=["ibgp", "ebgp"]
+)
 def standing(request: pytest.FixtureRequest) -> Iterator[Mesh]:
     """The mesh, up."""
     with namespace.Lab() as lab:
@@ -268,6 +270,7 @@ def _check_routes(mesh: Mesh, node: Node, routes: list[dict[str, Any]]) -> None:
 
 
 @each
+@pytest.mark.soak  # the other side keeps what it had for the restart time
 def test_neighbor_removed_and_added(mesh: Mesh, name: str) -> None:
     """Without the neighbour its routes are gone, on both sides; with it they are back."""
     node = mesh[name]
