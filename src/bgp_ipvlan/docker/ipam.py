@@ -13,6 +13,7 @@ import asyncio
 import contextlib
 import dataclasses
 import logging
+import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Protocol
@@ -99,7 +100,10 @@ class Driver:
                     f"--ip-range {within} is not inside subnet {prefix}: give a part of it",
                 )
             pool = model.Pool(
-                id=f"{SPACE}/{prefix}", prefix=prefix, range=within or prefix, since=self._clock()
+                id=f"{SPACE}/{prefix}#{secrets.token_hex(4)}",
+                prefix=prefix,
+                range=within or prefix,
+                since=self._clock(),
             )
             # Still there, but nobody's: see _pools.
             old = [p.id for p in self._state.pools.values() if _overlap(p.prefix, prefix)]
@@ -109,7 +113,10 @@ class Driver:
         return {"PoolID": pool.id, "Pool": str(pool.prefix), "Data": {}}
 
     async def release_pool(self, request: wire.PoolRef) -> wire.Json:
-        """Forget it and all its addresses. Unknown ones are done already."""
+        """Forget it and all its addresses. Unknown ones are done already.
+
+        So is one whose subnet has been given anew since: the id is another.
+        """
         async with self._writing:
             if request.pool_id in self._state.pools:
                 await self._state.remove_pool(request.pool_id)

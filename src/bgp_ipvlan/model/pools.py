@@ -24,7 +24,7 @@ class Pool:
     """A subnet that Docker's IPAM calls name by `id`."""
 
     id: str
-    """Docker stores it with network and endpoints: it follows from the prefix."""
+    """Docker stores it with network and endpoints. Never the same again: Docker may release late."""
     prefix: Prefix
     range: Prefix
     """Where addresses nobody named are chosen from (`--ip-range`); else the prefix."""

@@ -46,6 +46,8 @@ class Ipam:
 
     def __init__(self, world: c.World) -> None:
         self.world = world
+        self.ids = {str(pool.prefix): pool.id for pool in world.state.pools.values()}
+        """Subnet → PoolID of the last that was given."""
 
     async def pool(
         self, pool: str = "", within: str = "", *, v6: bool = False, **given: str
@@ -55,14 +57,15 @@ class Ipam:
         answer = await self.world.call(
             "RequestPool", AddressSpace="x", Pool=pool, SubPool=within, Options=opts, V6=v6
         )
-        assert answer["PoolID"] == f"bgp-ipvlan/{answer['Pool']}"
+        assert answer["PoolID"].startswith(f"bgp-ipvlan/{answer['Pool']}#")
+        self.ids[answer["Pool"]] = answer["PoolID"]
         return str(answer["Pool"])
 
     async def address(self, pool: str, wanted: str = "", *, gateway: bool = False) -> str:
         """RequestAddress; the address."""
         answer = await self.world.call(
             "RequestAddress",
-            PoolID=f"bgp-ipvlan/{pool}",
+            PoolID=self.ids.get(pool, pool),
             Address=wanted,
             Options=GATEWAY if gateway else None,
         )
@@ -72,14 +75,12 @@ class Ipam:
 
     async def release(self, pool: str, address: str) -> None:
         """ReleaseAddress."""
-        assert (
-            await self.world.call("ReleaseAddress", PoolID=f"bgp-ipvlan/{pool}", Address=address)
-            == {}
-        )
+        ref = {"PoolID": self.ids.get(pool, pool), "Address": address}
+        assert await self.world.call("ReleaseAddress", **ref) == {}
 
     async def release_pool(self, pool: str) -> None:
         """ReleasePool."""
-        assert await self.world.call("ReleasePool", PoolID=f"bgp-ipvlan/{pool}") == {}
+        assert await self.world.call("ReleasePool", PoolID=self.ids.get(pool, pool)) == {}
 
     async def network(self, pool: str = "", within: str = "", id_: str = c.NET) -> str:
         """`docker network create`; the pool."""
@@ -152,9 +153,28 @@ async def test_what_a_create_left_is_given_anew(it: Ipam) -> None:
     assert await it.address("10.1.1.0/24", "10.1.1.9") == "10.1.1.9"
     it.later()
     assert await it.pool("10.1.1.0/25") == "10.1.1.0/25"
-    assert set(it.world.state.pools) == {"bgp-ipvlan/10.1.1.0/25"}
+    assert set(it.world.state.pools) == {it.ids["10.1.1.0/25"]}
     await refused(it.address("10.1.1.0/24"), "unknown-pool", "docker network rm")
     assert await it.address("10.1.1.0/25", "10.1.1.9") == "10.1.1.9"
+
+
+async def test_late_releases_are_not_the_next_networks(it: Ipam) -> None:
+    """Docker removes a network that we were told to forget, and another has its subnet."""
+    pool = await it.network()
+    old = it.ids[pool]
+    await it.world.driver.forget(c.NET[:12])
+    it.later()
+    assert await it.network(pool, id_=c.NET2) == pool
+    address = await it.run(pool, c.END2, net=c.NET2)
+    for one in ("10.1.1.1", address):
+        await it.world.call("ReleaseAddress", PoolID=old, Address=one)
+    await it.world.call("ReleasePool", PoolID=old)
+    await it.world.call("DeleteNetwork", NetworkID=c.NET)
+    assert [one.holding.value for one in it.world.state.leases_of(it.ids[pool]).values()] == [
+        "reserved",
+        "held",
+    ]
+    assert await it.address(pool) == "10.1.1.3"
 
 
 async def test_a_network_keeps_its_subnet_for_ever(it: Ipam) -> None:
@@ -308,7 +328,7 @@ async def test_releases_of_the_unknown(it: Ipam) -> None:
     await it.release(pool, "10.1.1.9")
     await it.release("10.9.9.0/24", "10.9.9.1")
     await it.release_pool("10.9.9.0/24")
-    assert not it.world.state.leases_of(f"bgp-ipvlan/{pool}")
+    assert not it.world.state.leases_of(it.ids[pool])
 
 
 async def test_no_more_than_so_many_rest(it: Ipam, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -318,7 +338,7 @@ async def test_no_more_than_so_many_rest(it: Ipam, monkeypatch: pytest.MonkeyPat
     for _ in range(6):
         it.later(1)
         await it.release(pool, await it.address(pool))
-    left = it.world.state.leases_of(f"bgp-ipvlan/{pool}")
+    left = it.world.state.leases_of(it.ids[pool])
     assert sorted(map(str, left)) == ["fd00:1::4", "fd00:1::5", "fd00:1::6"]
 
 
@@ -417,4 +437,4 @@ async def test_a_disk_that_cannot_be_written(it: Ipam) -> None:
     await refused(it.pool("10.1.2.0/24"), "state-unwritable")
     await refused(it.address(pool), "state-unwritable")
     assert dict(it.world.state.pools) == before
-    assert not it.world.state.leases_of(f"bgp-ipvlan/{pool}")
+    assert not it.world.state.leases_of(it.ids[pool])

@@ -88,7 +88,7 @@ class Docker(RuleBasedStateMachine):
     def die(self, data: st.DataObject) -> None:
         """A container ends while nobody hears of it; its endpoint is found gone."""
         address = data.draw(st.sampled_from(sorted(self.running)))
-        given = self.it.world.state.leases_of(f"bgp-ipvlan/{self.pool}")[address].since
+        given = self.it.world.state.leases_of(self.it.ids[self.pool])[address].since
         self._end(self.running.pop(address))
         self.lost[address] = given
 
