@@ -93,7 +93,7 @@ def _engine(answer: Json) -> str:
         return f"{name}: the routing daemon of this host has the sessions; announced: table {table}"
     if gobgp := answer.get("gobgp"):
         which = "a gobgpd of ours" if gobgp["spawned"] else f"the gobgpd at {gobgp['api']}"
-        return f"{name}: {which}" + ("" if gobgp["reached"] else ", which is not there")
+        return f"{name}: {which}" + ("" if gobgp["reached"] else ", not connected")
     return name
 
 

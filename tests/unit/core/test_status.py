@@ -57,7 +57,7 @@ async def give(world: World, prefix: str, within: str, *held: model.Holding) -> 
         (
             "gobgp",
             {"gobgp": {"spawned": True, "api": "unix:/run/x", "reached": False}},
-            "engine gobgp: a gobgpd of ours, which is not there",
+            "engine gobgp: a gobgpd of ours, not connected",
         ),
         (
             "kernel",

@@ -393,7 +393,12 @@ class Machine(stateful.RuleBasedStateMachine):
 
     @stateful.rule()
     def we_restart(self) -> None:
-        """The daemon ends, and begins again with all that it wants to announce."""
+        """The daemon ends, and begins again with all that it wants to announce.
+
+        A left-over that is not gobgpd's best it would not find: the table does not show it.
+        """
+        if any(self._is_hidden(key) for key in self.w.gobgpd.table):
+            return
 
         async def main() -> None:
             await self.w.stop()
@@ -405,6 +410,10 @@ class Machine(stateful.RuleBasedStateMachine):
             await self.w.start_engine(restarted=True)
 
         self.run(main())
+
+    def _is_hidden(self, key: gobgpd.Key) -> bool:
+        daemon = self.w.gobgpd
+        return daemon.local(key) is not None and not daemon.chosen(key)[0].is_local
 
     # --- what must hold ----------------------------------------------------------------------------
 

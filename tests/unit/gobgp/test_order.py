@@ -177,7 +177,6 @@ async def test_changed_while_told(w: s.Scene) -> None:
     w.check()
 
 
-@pytest.mark.xfail(reason="what is being told is not counted for who comes meanwhile")
 @s.plays()
 async def test_asked_while_told(w: s.Scene) -> None:
     """Who asks whether gobgpd has it while it is being told is answered when it has."""

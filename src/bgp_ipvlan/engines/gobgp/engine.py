@@ -28,7 +28,7 @@ from bgp_ipvlan.engines.gobgp import process as process_
 log = logging.getLogger("bgp_ipvlan")
 
 FOLDER = pathlib.Path("/run/bgp-ipvlan")
-_FIRST = 10.0
+_FIRST = 2.0
 """Seconds that a start waits for it; then it goes on without."""
 _TOLD = 5.0
 """Seconds that a shutdown waits for gobgpd to take all back."""
@@ -220,14 +220,14 @@ class GobgpEngine:
     ) -> model.Delivery:
         """Wait until gobgpd has them; what it has it sends at once; see `ports.Engine`."""
         keys = [(model.Family.of(prefix), model.nlri(prefix)) for prefix in prefixes]
+        is_told = True
         try:
             async with asyncio.timeout(timeout):
                 await self._originated.told(keys)
         except TimeoutError:
-            pass
+            is_told = False
         established = self._roster.established()
-        late = established if self._originated.pending(keys) else ()
-        return model.Delivery(len(established), tuple(late))
+        return model.Delivery(len(established), () if is_told else established)
 
     # --- ports.Engine: what was learned ----------------------------------------------------
 
@@ -316,6 +316,14 @@ class GobgpEngine:
         neighbors, dynamic = tuple(neighbors), tuple(dynamic)
         for one in (*neighbors, *(found.template for found in dynamic)):
             self._api.check_neighbor(one)
+        for one in neighbors:
+            old = self._roster.wanted(one.address)
+            if old is not None and old != one and self._roster.own_of_gobgpd(one.address):
+                raise errors.EngineError(
+                    "gobgp-neighbor",
+                    f"neighbor {one.address} is gobgpd's own: change it there, in its file or with "
+                    f"`gobgp neighbor`",
+                )
         self._follow(neighbors, dynamic)
 
     def _follow(
@@ -337,6 +345,8 @@ class GobgpEngine:
             raise errors.EngineError(
                 "not-established", f"neighbor {neighbor} has no session to ask for routes"
             )
+        if not self._life.is_there:
+            raise self._life.trouble or errors.EngineError("gobgp-unreachable", "no gobgpd now")
         self._soon(self._reset(neighbor, soft=soft, message=message))
 
     async def _reset(self, neighbor: model.Address, *, soft: bool, message: str) -> None:

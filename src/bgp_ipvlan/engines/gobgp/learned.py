@@ -76,6 +76,8 @@ class Learned:
     def contend(self, family: model.Family, key: model.Nlri, paths: used.Paths) -> None:
         """What neighbours have to say of a prefix of ours, which gobgpd holds second."""
         contended = self._contended[family]
+        if not paths and key in self._stale[family]:
+            return  # gobgpd has not heard all again
         if paths or key in contended:
             (contended.add if paths else contended.discard)(key)
             self._heard(family, [key])
@@ -125,6 +127,7 @@ class Learned:
             # What is said again meanwhile leaves the set; all does when gobgpd is lost once more.
             while going:
                 part = [going.pop() for _ in range(min(_SLICE, len(going)))]
+                self._contended[family].difference_update(part)
                 self._used.take(family, (), part)
                 await asyncio.sleep(0)
 

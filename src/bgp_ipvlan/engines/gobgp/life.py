@@ -84,7 +84,7 @@ class Life:
         self.trouble = error
         # Once for each time.
         if error.reason != said and (self.answered.is_set() or not self._quiet):
-            log.warning("gobgpd is not there reason=%s error=%s", error.reason, error)
+            log.warning("no gobgpd to work with reason=%s error=%s", error.reason, error)
         if error.reason == "gobgp-as" and not self.answered.is_set():
             self.mismatch = error
             self.answered.set()
@@ -100,7 +100,8 @@ class Life:
         if self._local_as and speaker.local_as != self._local_as:
             raise errors.EngineError(
                 "gobgp-as",
-                f"gobgpd's AS number is {speaker.local_as}, ours {self._local_as}: make them one",
+                f"gobgpd's AS number is {speaker.local_as}, ours {self._local_as}: start the daemon "
+                f"with --as {speaker.local_as}",
             )
         log.info(
             "gobgpd reached as=%d router_id=%s api=%s",

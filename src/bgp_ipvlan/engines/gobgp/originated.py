@@ -39,6 +39,8 @@ class _Waiter:
     """Who waits, for what is left of it."""
 
     keys: set[Key]
+    running: set[Key]
+    """Those that gobgpd is being told already, as they are wanted now."""
     done: asyncio.Event = dataclasses.field(default_factory=asyncio.Event)
 
 
@@ -105,20 +107,20 @@ class Originated:
         """Look at some prefixes again, as far as they are ours."""
         self._mark([key for key in keys if key in self._wanted])
 
-    def pending(self, keys: Collection[Key]) -> bool:
-        """Whether gobgpd has not been told of one of them yet."""
-        return any(key in self._dirty or key in self._busy for key in keys)
-
     async def told(self, keys: Collection[Key] | None = None) -> None:
         """Return when gobgpd has been told, from now on, of some prefixes, or of all (None).
 
         Of what is new: others may be looked at again meanwhile, for ever.
         """
         pending = self._dirty.keys() | self._busy
-        waiter = _Waiter(pending if keys is None else pending & set(keys))
+        wanted = pending if keys is None else pending & set(keys)
+        waiter = _Waiter(wanted, (wanted & self._busy) - self._dirty.keys())
         if waiter.keys:
             self._waiters.append(waiter)
-            await waiter.done.wait()
+            try:
+                await waiter.done.wait()
+            finally:
+                self._waiters.remove(waiter)
 
     # --- telling gobgpd -------------------------------------------------------------------
 
@@ -152,12 +154,13 @@ class Originated:
                     self._busy.clear()
                 self._told(waiters, keys)
 
-    def _told(self, waiters: Iterable[_Waiter], keys: Iterable[Key]) -> None:
-        for waiter in waiters:
-            waiter.keys.difference_update(keys)
+    def _told(self, waiters: Collection[_Waiter], keys: Iterable[Key]) -> None:
+        for waiter in list(self._waiters):
+            # Who came meanwhile counts what ran then, not what has changed since.
+            waiter.keys.difference_update(keys if waiter in waiters else waiter.running)
+            waiter.running.clear()
             if not waiter.keys:
                 waiter.done.set()
-                self._waiters.remove(waiter)
 
     async def _tell(self, keys: list[Key]) -> None:
         work = _Work()

@@ -24,6 +24,7 @@ _MARK = re.compile(r"bgp-ipvlan (?P<digest>[0-9a-f]{8})(?: (?P<rest>.*))?")
 """Description of a neighbour that we added to somebody's gobgpd. The digest tells a later life
 whether it is as it should be: gobgpd forgets what was agreed on graceful restart when it is told
 (UpdatePeer) of a neighbour anew, be it the same."""
+_GONE = object()
 _EAGER = 0.2
 _LAZY = 5.0
 """Seconds between two looks: after something has happened, and when nothing did for long. gobgpd goes
@@ -81,6 +82,7 @@ class Roster:
         self._ours: set[model.Address] = set()
         self._ranges_there: dict[model.Prefix, str] = {}
         """Ranges of ours that gobgpd has, with their descriptions."""
+        self._configured_at = time.time()
         self._refused: dict[model.Address, str] = {}
         """What gobgpd said to neighbours that it does not have."""
         self._since = 0.0
@@ -88,26 +90,48 @@ class Roster:
         self._before: set[model.Address] = set()
         """Neighbours that gobgpd had before it; it may still be reading its configuration."""
         self._renewed: set[model.Address] = set()
+        self._new: set[model.Address] = set()
+        """Added and not looked at yet."""
         self._has_woken = self._restarted = False
         self._passes = 0
         self._passed = asyncio.Event()
 
     def statuses(self) -> tuple[model.NeighborStatus, ...]:
         """The neighbours as last seen; those that gobgpd does not have yet are idle."""
+        seen = {
+            address: one
+            for address, one in self._statuses.items()
+            if address not in self._ours
+            or (address not in self._new and self._there.get(address) == self._asked(address))
+        }
         missing = (
             model.NeighborStatus(
                 address=one.address,
                 remote_as=one.remote_as,
+                local_as=one.local_as or self._config.local_as,
                 state=model.SessionState.IDLE,
-                since=0.0,
+                since=self._configured_at,
                 last_error=self._refused.get(one.address, ""),
                 password=bool(one.password),
                 description=one.description,
             )
             for one in self._wanted.values()
-            if one.address not in self._statuses
+            if one.address not in seen
         )
-        return (*self._statuses.values(), *missing)
+        return (*seen.values(), *missing)
+
+    def _asked(self, address: model.Address) -> object:
+        """What gobgpd is to be told of a neighbour; not None, and nothing it was told, without one."""
+        one = self._wanted.get(address)
+        return _GONE if one is None else _told(one)
+
+    def own_of_gobgpd(self, address: model.Address) -> bool:
+        """Whether gobgpd has a neighbour that is not ours."""
+        return address in self._statuses and address not in self._ours
+
+    def wanted(self, address: model.Address) -> model.NeighborConfig | None:
+        """As configured last."""
+        return self._wanted.get(address)
 
     def established(self) -> tuple[model.Address, ...]:
         """Whose sessions are up."""
@@ -132,6 +156,7 @@ class Roster:
         dynamic: Iterable[model.DynamicNeighbors],
     ) -> None:
         """Have these from now on; `run` sees to it."""
+        self._configured_at = time.time()
         self._wanted = {one.address: one for one in neighbors}
         self._ranges = {one.prefix: one for one in dynamic}
         self._look.set()
@@ -322,6 +347,7 @@ class Roster:
             await self._try(self._api.delete_neighbor(one.address))
         # RFC 4724: what it has kept of us it keeps only if we say that we have restarted.
         self._renewed.discard(one.address)
+        self._new.add(one.address)
         self._shut.discard(one.address)  # a new one is awake
         restarting = one.address in self._before or (found is None and self._restarted)
         error = await self._try(self._api.add_neighbor(marked, restarting=restarting))
@@ -381,6 +407,7 @@ class Roster:
             if gone.state is model.SessionState.ESTABLISHED:
                 idle = dataclasses.replace(gone, state=model.SessionState.IDLE)
                 self._events.neighbor_changed(idle, "removed")
+        self._new.clear()
         self._ours = {one.address for one in now.values() if self._is_ours(one)}
         for one in now.values():
             self._put(self._shown(one))
@@ -413,6 +440,8 @@ class Roster:
         old = self._statuses.get(one.address)
         if old is not None and old.state is one.state is not model.SessionState.ESTABLISHED:
             one = dataclasses.replace(one, since=old.since)
+        elif not one.since:  # it has never been up
+            one = dataclasses.replace(one, since=time.time())
         self._statuses[one.address] = one
         up = model.SessionState.ESTABLISHED
         was, now = old is not None and old.state is up, one.state is up
