@@ -105,6 +105,7 @@ class Operations:
                     f"the AS number cannot change from {old.local_as} to {fresh.local_as} while "
                     f"the daemon runs: systemctl restart bgp-ipvlan",
                 )
+            _check_engine(old, fresh)
             waiting = _waiting(old, fresh)
             before = self._all()
             self._configure(fresh.neighbors, fresh.dynamic)
@@ -235,6 +236,23 @@ class Operations:
 
 def _address(text: str) -> model.Address:
     return config.parse(text, "neighbor").address
+
+
+def _check_engine(old: config.Settings, fresh: config.Settings) -> None:
+    """Refuse neighbours that are meant for another engine: they may be none, or not ours to have.
+
+    Raises:
+        errors.Refused: `needs-restart`.
+    """
+    if fresh.engine is not old.engine or fresh.gobgp_spawn != old.gobgp_spawn:
+        one, other = (
+            f"{s.engine.value}{' with a gobgpd of its own' * s.gobgp_spawn}" for s in (old, fresh)
+        )
+        raise errors.Refused(
+            "needs-restart",
+            f"the engine cannot change from {one} to {other} while the daemon runs: "
+            f"systemctl restart bgp-ipvlan",
+        )
 
 
 def _waiting(old: config.Settings, fresh: config.Settings) -> list[str]:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from bgp_ipvlan import config, model
+from bgp_ipvlan import config, errors, model
 
 GLOBAL = """
 [global.config]
@@ -291,6 +291,34 @@ def test_auth_password_file(load: Any, tmp_path: pathlib.Path) -> None:
 
     assert settings.neighbors[0].password == "geheim"
     assert settings.warnings == ()
+
+
+@pytest.mark.parametrize("engine", ["embedded", "gobgp"])
+@pytest.mark.parametrize("own", ["auth-password", "auth-password-file"])
+def test_own_password_before_the_groups(
+    load: Any, tmp_path: pathlib.Path, own: str, engine: str
+) -> None:
+    """Whichever way either is given: as with all other keys."""
+    for name in ("own", "group"):
+        (tmp_path / name).write_text(name)
+        (tmp_path / name).chmod(0o600)
+    for group in ("auth-password", "auth-password-file"):
+        said = {
+            "auth-password": lambda name: f'auth-password = "{name}"',
+            "auth-password-file": lambda name: f'auth-password-file = "{tmp_path}/{name}"',
+        }
+        text = NEIGHBOR.replace("peer-as", f'{said[own]("own")}\npeer-group = "g"\npeer-as')
+        table = f'[[peer-groups]]\n[peer-groups.config]\npeer-group-name = "g"\n{said[group]("group")}\n'
+        found = load(text + "\n" + table + f'[engine]\nname = "{engine}"\n')
+        assert found.neighbors[0].password == "own"
+
+
+def test_password_given_twice(load: Any, tmp_path: pathlib.Path) -> None:
+    """Both in one table: neither is silently left out."""
+    line = f'auth-password = "x"\nauth-password-file = "{tmp_path}/key"\npeer-as'
+    with pytest.raises(errors.ConfigError, match="are both given") as caught:
+        load(NEIGHBOR.replace("peer-as", line))
+    assert caught.value.reason == "bad-value"
 
 
 def test_readable_passwords(tmp_path: pathlib.Path) -> None:

@@ -261,6 +261,48 @@ def test_complaints_are_in_the_words_of_the_file(load: Any, text: str, says: str
     assert says in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (
+            POC + "[[neighbors]]\nconfig.peer-as = 1\n",
+            ("Neighbors (line 6)", "neighbors (line 11)"),
+        ),
+        (
+            TODAY + "[[Neighbors]]\nconfig.peer-as = 1\n",
+            ("neighbors (line 5)", "Neighbors (line 9)"),
+        ),
+        (
+            TODAY + "[Global.Config]\nAS = 65001\n",
+            ("global.config.as (line 3)", "Global.Config.AS (line 10)"),
+        ),
+        (
+            POC + "[Zebra]\nEnabled = true\n[Global.Zebra]\nEnabled = false\n",
+            ("Zebra.Enabled", "Global.Zebra.Enabled"),
+        ),
+    ],
+    ids=["both formats", "list", "table", "moved"],
+)
+def test_said_twice(load: Any, text: str, says: tuple[str, ...]) -> None:
+    """Two spellings of one name: neither is silently left out."""
+    with pytest.raises(errors.ConfigError, match="is given twice") as caught:
+        load(text)
+    assert caught.value.reason == "bad-value"
+    for word in says:
+        assert word in str(caught.value)
+
+
+def test_two_spellings_that_complete_each_other(load: Any) -> None:
+    """A table in two pieces is one, however deep; what is said alike is said once."""
+    pieces = '[Global.Config]\nRouter-ID = "192.168.1.248"\nport = 1179\n'
+    found = load(TODAY + pieces)
+    assert (found.local_as, str(found.router_id), found.listen_port) == (
+        65000,
+        "192.168.1.248",
+        1179,
+    )
+
+
 def test_what_only_gobgpd_can_do(load: Any) -> None:
     """Policies, and what stood elsewhere then, are today's for a gobgpd that we start."""
     settings = load(POLICY, engine="gobgp", gobgp_spawn=True)

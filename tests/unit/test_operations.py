@@ -181,6 +181,7 @@ async def test_reload_reads_passwords_again(make: Make, tmp_path: pathlib.Path) 
         (FILE + "[global", "config-file", "is not TOML"),
         (FILE.replace("peer-as", "peer-ass"), "unknown-key", "neighbors[0].config.peer-ass"),
         (FILE.replace("64512", "64999"), "needs-restart", "from 64512 to 64999"),
+        ("global.config.as=64512\nengine.name='kernel'", "needs-restart", "embedded to kernel"),
         (FILE + RIGHT_TOO.replace("192.0.2.3", "192.0.2.2"), "bad-neighbor", "given twice"),
     ],
 )

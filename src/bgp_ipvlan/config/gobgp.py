@@ -124,6 +124,8 @@ _FIELDS = {
     "add-paths.config.receive": "add_path",
 }
 """Those that say the same as a field of `model.NeighborConfig`."""
+_PASSWORDS = {"config.auth-password", "config.auth-password-file"}
+"""Two ways to say one thing: a neighbour with either does not have its group's other one."""
 _SPELLING = {field: path for path, field in _FIELDS.items()} | {
     **{field: f"afi-safis[0].{path}" for path, field in _LIMIT.items()},
     "families": "afi-safis",
@@ -199,6 +201,7 @@ class Peers:
             if not name or name in self._groups:
                 text = f"{name} is given twice" if name else "is missing"
                 raise reader.wrong("bad-value", f"{where}.config.peer-group-name", text)
+            self._one_password(group, where)
             self._given(group, where)
             self._groups[name] = where, group
 
@@ -222,6 +225,7 @@ class Peers:
             if address in known:
                 raise self._reader.wrong("bad-neighbor", key, f"{address} is given twice")
             known.add(address)
+            self._one_password(found, where)
             found, group = self._with_group(found, where)
             if not found.get("config.admin-down"):
                 yield self._draft(found, (where, group), address)
@@ -263,7 +267,14 @@ class Peers:
         if own and other and own != other:
             text = f"{own}: its peer group {name} says {other}; say it once"
             raise self._reader.wrong("bad-value", f"{where}.config.peer-as", text)
+        if not _PASSWORDS.isdisjoint(found):
+            group = {path: one for path, one in group.items() if path not in _PASSWORDS}
         return group | found, place
+
+    def _one_password(self, found: Values, where: str) -> None:
+        if found.keys() >= _PASSWORDS:
+            text = "and auth-password are both given: leave one out"
+            raise self._reader.wrong("bad-value", f"{where}.config.auth-password-file", text)
 
     def _draft(
         self, found: Values, places: tuple[str, ...], address: model.Address

@@ -11,7 +11,7 @@ Pure: from a document to a document, with where each key came from.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, TypeAlias
 
 from bgp_ipvlan.config import vocabulary
@@ -20,6 +20,8 @@ from bgp_ipvlan.config.lines import Path
 Document: TypeAlias = dict[str, Any]
 Origins: TypeAlias = dict[str, Path]
 """Path of a key of today, `neighbors[0].config.peer-as` → that in the file."""
+Twice: TypeAlias = dict[str, tuple[Path, Path]]
+"""Path of a key of today → both places in the file that say it, differently."""
 
 _RENAMED = {
     "importpolicy": "import-policy-list",
@@ -73,19 +75,19 @@ def is_legacy(document: Mapping[str, Any]) -> bool:
     return "definedsets" in {name.lower() for name in document}
 
 
-def modern(document: Mapping[str, Any]) -> tuple[Document, Origins]:
+def modern(document: Mapping[str, Any]) -> tuple[Document, Origins, Twice]:
     """The same in today's format; a key that is not known keeps its name, in lower case.
 
     Args:
         document: as TOML has it, names as written.
     """
-    converted, origins = _rename(document, _match_2015, _tree_2015(), _value_2015)
+    converted, origins, twice = _rename(document, _match_2015, _tree_2015(), _value_2015)
     for old, new in _MOVED.items():
-        _move(converted, origins, old, new)
-    return converted, origins
+        _move(converted, origins, twice, old, new)
+    return converted, origins, twice
 
 
-def lowered(document: Mapping[str, Any]) -> tuple[Document, Origins]:
+def lowered(document: Mapping[str, Any]) -> tuple[Document, Origins, Twice]:
     """Keys in lower case, as GoBGP takes them today."""
     return _rename(document, _match_today, {}, lambda _, value: value)
 
@@ -152,10 +154,10 @@ def _rename(
     match: _Match,
     tree: vocabulary.Tree,
     convert: Callable[[str, Any], Any],
-) -> tuple[Document, Origins]:
+) -> tuple[Document, Origins, Twice]:
     renamer = _Renamer(match, convert)
     converted: Document = renamer.value(document, tree, "", ())
-    return converted | renamer.strays, renamer.origins
+    return converted | renamer.strays, renamer.origins, renamer.twice
 
 
 class _Renamer:
@@ -170,6 +172,9 @@ class _Renamer:
         self._match = match
         self._convert = convert
         self.origins: Origins = {}
+        self.twice: Twice = {}
+        self._latest: Origins = {}
+        """Where a path was met last."""
         self.strays: Document = {}
         """What has no place in the document: path → value."""
 
@@ -177,6 +182,7 @@ class _Renamer:
         """A value, of which `node` says what may be in it, under its path of today."""
         if path:
             self.origins.setdefault(path, origin)
+            self._latest[path] = origin
         if not node:
             value = self._convert(path, value)
         if isinstance(value, list):
@@ -198,8 +204,10 @@ class _Renamer:
                 below, place = below.get(name, {}), f"{place}.{name}" if place else name
             found = self.value(inside, below, place, (*origin, key))
             if names:
-                _put(made, names, found)
+                self._note(place, _put(made, names, found))
             else:
+                if wrapped is not None:
+                    self._note(path, [""])
                 wrapped = found
         if wrapped is None:
             return made
@@ -207,16 +215,37 @@ class _Renamer:
         self.strays.update({f"{path}.{name}": one for name, one in made.items()})
         return wrapped
 
+    def _note(self, path: str, below: Iterable[str]) -> None:
+        """Remember what was said twice."""
+        for one in below:
+            full = path + one
+            self.twice[full] = self.origins[full], self._latest[full]
 
-def _put(table: Document, names: tuple[str, ...], value: Any) -> None:
-    """A table adds to one that is there: AfiSafiName beside AfiSafiConfig."""
+
+def _put(table: Document, names: tuple[str, ...], value: Any) -> list[str]:
+    """A table adds to one that is there: AfiSafiName beside AfiSafiConfig.
+
+    Returns:
+        Below the path of `names`, what is there already and says something else.
+    """
     *above, last = names
     for name in above:
         table = table.setdefault(name, {})
-    if isinstance(table.get(last), dict) and isinstance(value, dict):
-        table[last] |= value
-    else:
+    if last not in table:
         table[last] = value
+        return []
+    return list(_merge(table[last], value, ""))
+
+
+def _merge(there: Any, value: Any, path: str) -> Iterator[str]:
+    if isinstance(there, dict) and isinstance(value, dict):
+        for key, one in value.items():
+            if key in there:
+                yield from _merge(there[key], one, f"{path}.{key}")
+            else:
+                there[key] = one
+    elif there != value:
+        yield path
 
 
 def _value_2015(path: str, value: Any) -> Any:
@@ -242,7 +271,7 @@ def _is_single(value: Any) -> bool:
     return isinstance(value, Mapping) and len(value) == 1
 
 
-def _move(document: Document, origins: Origins, old: str, new: str) -> None:
+def _move(document: Document, origins: Origins, twice: Twice, old: str, new: str) -> None:
     table, _, name = old.partition(".")
     found = document.get(table, {}).pop(name, None)
     if found is None:
@@ -252,6 +281,7 @@ def _move(document: Document, origins: Origins, old: str, new: str) -> None:
         found.setdefault("config", {}).setdefault("dump-type", "updates")
         found, place = [found], f"{new}[0]"
     above, _, last = new.rpartition(".")
-    _put(document, (*filter(None, above.split(".")), last), found)
+    for below in _put(document, (*filter(None, above.split(".")), last), found):
+        twice[new + below] = origins[new + below], origins[old + below.removeprefix("[0]")]
     for path in [path for path in origins if path == old or path.startswith(f"{old}.")]:
         origins[place + path.removeprefix(old)] = origins.pop(path)

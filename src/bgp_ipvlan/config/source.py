@@ -13,6 +13,7 @@ from typing import Any
 
 from bgp_ipvlan import errors
 from bgp_ipvlan.config import legacy, lines, vocabulary
+from bgp_ipvlan.config.legacy import Twice
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,7 +38,7 @@ class Source:
             `FILE:12: KEY`, the key as the user wrote it; the line of the table where it is missing.
         """
         origin, rest = self._origin(key)
-        line = next((self._lines[p] for p in _prefixes(origin) if p in self._lines), 0)
+        line = self._line(origin)
         shown = _shown(origin)
         if rest:
             rest = legacy.spelled(rest) if self.legacy else rest
@@ -65,6 +66,24 @@ class Source:
                 text = "is unknown" + (f", did you mean {self._spelled(near)}?" if near else "")
             raise errors.ConfigError("unknown-key", f"{self.place(path)} {text}")
 
+    def check_twice(self, twice: Twice) -> None:
+        """That names which are the same in today's format do not say different things.
+
+        Raises:
+            errors.ConfigError: `bad-value`, naming both.
+        """
+        for key, (first, second) in twice.items():
+            one, other = (
+                f"{_shown(origin)} (line {self._line(origin)})" for origin in (first, second)
+            )
+            raise errors.ConfigError(
+                "bad-value", f"{self.place(key)} is given twice, as {one} and {other}: say it once"
+            )
+
+    def _line(self, origin: lines.Path) -> int:
+        """Of the innermost table or key of a path that has one; 0 for none."""
+        return next((self._lines[p] for p in _prefixes(origin) if p in self._lines), 0)
+
     def _spelled(self, path: str) -> str:
         ours = path.partition(".")[0] in vocabulary.OURS
         return legacy.spelled(path) if self.legacy and not ours else path
@@ -85,7 +104,8 @@ def read(path: pathlib.Path) -> Source:
     """Read a file.
 
     Raises:
-        errors.ConfigError: `config-file` where it cannot be read, or is not TOML.
+        errors.ConfigError: `config-file` where it cannot be read, or is not TOML; `bad-value` where
+            it has one thing twice.
     """
     try:
         text = path.read_bytes().decode()
@@ -98,8 +118,10 @@ def read(path: pathlib.Path) -> Source:
         why = str(error).replace("\n", " ")
         raise errors.ConfigError("config-file", f"{path} is not TOML: {why}") from None
     old = legacy.is_legacy(document)
-    today, origins = legacy.modern(document) if old else legacy.lowered(document)
-    return Source(path, text, today, origins, old)
+    today, origins, twice = legacy.modern(document) if old else legacy.lowered(document)
+    source = Source(path, text, today, origins, old)
+    source.check_twice(twice)
+    return source
 
 
 def _prefixes(path: lines.Path) -> Iterator[lines.Path]:
