@@ -240,7 +240,7 @@ class Driver:
             lease = leases.get(address) if address else None
             if pool is None or lease is None or lease.holding is model.Holding.RESTING:
                 return {}
-            if lease.address in self._joined():
+            if lease.address in self._running():
                 # Docker releases after DeleteEndpoint: this is late, or that was lost, upon which
                 # the audit finds out whether it lives.
                 log.info("address kept address=%s reason=address-in-use", address)
@@ -272,18 +272,21 @@ class Driver:
             return None
         return gateway
 
-    def _joined(self) -> set[model.Address]:
-        """The addresses of running containers.
+    def _running(self) -> set[model.Address]:
+        """The addresses of running containers."""
+        return self._addresses(lambda endpoint: endpoint.joined)
 
-        An endpoint that has not joined yet has its address for less than `COMING`; one that has
-        left, until Docker's next two calls.
+    def _present(self) -> set[model.Address]:
+        """Those, and of containers whose end Docker has not finished: the link may live still.
+
+        One that has not joined yet has its address for less than `COMING` after it was given.
         """
-        return {
-            address.ip
-            for endpoint in self._state.endpoints.values()
-            if endpoint.joined
-            for address in endpoint.addresses
-        }
+        since = self._clock() - COMING
+        return self._addresses(lambda endpoint: endpoint.joined or endpoint.left > since)
+
+    def _addresses(self, which: Callable[[model.Endpoint], bool]) -> set[model.Address]:
+        endpoints = filter(which, self._state.endpoints.values())
+        return {address.ip for endpoint in endpoints for address in endpoint.addresses}
 
     def _gateways(self) -> set[model.Address]:
         return {
@@ -295,7 +298,7 @@ class Driver:
 
     async def _choose(self, pool: model.Pool) -> model.Address:
         leases = self._state.leases_of(pool.id)
-        taken = self._joined() | self._gateways()
+        taken = self._present() | self._gateways()
         found = plan.pools.choose(pool, leases, taken)
         if found is not None:
             return found
@@ -328,7 +331,7 @@ class Driver:
             )
         if lease is None or holding is model.Holding.RESTING:
             return
-        lost = plan.pools.lost(lease, self._joined(), self._clock() - COMING)
+        lost = plan.pools.lost(lease, self._present(), self._clock() - COMING)
         if not (lost and await self._nobody_unknown()):
             raise errors.Refused(
                 "address-in-use",

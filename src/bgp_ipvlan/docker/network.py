@@ -11,8 +11,9 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import logging
+import time
 import weakref
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from bgp_ipvlan import errors, model, ownership, plan, ports
@@ -58,11 +59,13 @@ class Driver:
         core: Core,
         *,
         defaults: options.Defaults,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self._state = state
         self._links = links
         self._core = core
         self._defaults = defaults
+        self._clock = clock
         # One network at a time: a repeated call may come while the first still runs.
         # Creates are one at a time altogether, or two could pass the same check.
         self._locks: weakref.WeakValueDictionary[str, asyncio.Lock] = weakref.WeakValueDictionary()
@@ -212,7 +215,7 @@ class Driver:
         async with self._lock(network.id):
             have = self._state.endpoints.get(endpoint.id)
             if have is not None:
-                if dataclasses.replace(have, joined=False) != endpoint:
+                if dataclasses.replace(have, joined=False, left=0.0) != endpoint:
                     raise errors.Refused(
                         "endpoint-exists", f"endpoint {endpoint.short} exists with other addresses"
                     )
@@ -341,17 +344,20 @@ class Driver:
                 await self._unjoin(endpoint)
 
     async def _unjoin(self, endpoint: model.Endpoint) -> None:
-        await self._state.put_endpoint(dataclasses.replace(endpoint, joined=False))
-        self._core.network_changed(endpoint.network_id)
+        await self._put_unjoined(endpoint)
         await self._delete_link(ownership.link_name(endpoint.id))
+
+    async def _put_unjoined(self, endpoint: model.Endpoint) -> None:
+        left = dataclasses.replace(endpoint, joined=False, left=self._clock())
+        await self._state.put_endpoint(left)
+        self._core.network_changed(endpoint.network_id)
 
     async def leave(self, request: wire.EndpointRef) -> wire.Json:
         """Take the host's route back; Docker moves the link home after this answer."""
         async with self._lock(request.network_id):
             endpoint = self._state.endpoints.get(request.endpoint_id)
             if endpoint is not None and endpoint.joined:
-                await self._state.put_endpoint(dataclasses.replace(endpoint, joined=False))
-                self._core.network_changed(endpoint.network_id)
+                await self._put_unjoined(endpoint)
                 log.info("endpoint left endpoint=%s", endpoint.short)
         return {}
 

@@ -136,6 +136,8 @@ class Endpoint:
     joined: bool = False
     ports: tuple[Port, ...] = ()
     driver_options: tuple[tuple[str, str], ...] = ()
+    left: float = 0.0
+    """When it ceased to be joined, seconds since the epoch: its link may live until the delete."""
 
     @property
     def short(self) -> str:

@@ -132,8 +132,8 @@ async def build(directory: Path, defaults: options.Defaults | None = None) -> Wo
     links = links_.FakeLinks(ETH1)
     core = Core(state, links)
     defaults = defaults or options.Defaults(parent="eth1")
-    driver = network.Driver(state, links, core, defaults=defaults)
     now = [1_000_000.0]
+    driver = network.Driver(state, links, core, defaults=defaults, clock=lambda: now[-1])
     addresses = ipam.Driver(state, links, core, defaults=defaults, clock=lambda: now[-1])
     return World(state, links, core, driver, addresses, now)
 

@@ -402,6 +402,19 @@ async def test_a_late_release_does_no_harm(it: Ipam) -> None:
     assert await it.address(pool) == address
 
 
+async def test_not_between_leave_and_release(it: Ipam) -> None:
+    """A container that is ending has its address until Docker is done, or has forgotten it."""
+    pool, address = await small(it)
+    it.later()
+    await it.run(pool, c.END, address)
+    it.later()
+    await it.world.call("Leave", **c.ref(c.END))
+    await refused(it.address(pool), "pool-exhausted")
+    await refused(it.address(pool, address), "address-in-use")
+    it.later()
+    assert await it.address(pool) == address
+
+
 async def test_an_endpoint_that_never_joined(it: Ipam) -> None:
     """CreateEndpoint's answer was lost: Docker gives the address back, and the next one has it."""
     pool, address = await small(it)
