@@ -139,8 +139,12 @@ class Driver:
         One without was left by a create that Docker did not finish, or `bgp-ipvlan forget`.
         """
         for pool in self._state.pools.values():
-            if self._claimed(pool) or self._clock() - pool.since < COMING:
+            if self._claimed(pool) or self._lately(pool.since):
                 yield pool
+
+    def _lately(self, then: float) -> bool:
+        """Less than `COMING` ago. What is in the future is not: the clock was put back."""
+        return 0 <= self._clock() - then < COMING
 
     def _claimed(self, pool: model.Pool) -> bool:
         return any(
@@ -281,8 +285,7 @@ class Driver:
 
         One that has not joined yet has its address for less than `COMING` after it was given.
         """
-        since = self._clock() - COMING
-        return self._addresses(lambda endpoint: endpoint.joined or endpoint.left > since)
+        return self._addresses(lambda one: one.joined or self._lately(one.left))
 
     def _addresses(self, which: Callable[[model.Endpoint], bool]) -> set[model.Address]:
         endpoints = filter(which, self._state.endpoints.values())

@@ -158,6 +158,14 @@ async def test_what_a_create_left_is_given_anew(it: Ipam) -> None:
     assert await it.address("10.1.1.0/25", "10.1.1.9") == "10.1.1.9"
 
 
+async def test_the_clock_is_put_back(it: Ipam) -> None:
+    """What a create left before that is not kept until the clock is there again."""
+    pool = await it.pool()
+    await refused(it.pool(), "pool-in-use")
+    it.later(-1_000)
+    assert await it.pool() == pool
+
+
 async def test_late_releases_are_not_the_next_networks(it: Ipam) -> None:
     """Docker removes a network that we were told to forget, and another has its subnet."""
     pool = await it.network()
