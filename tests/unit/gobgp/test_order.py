@@ -26,11 +26,13 @@ async def test_a_life(w: s.Scene) -> None:
 @s.plays()
 async def test_prefixes_before_neighbors(w: s.Scene) -> None:
     """A session that came up before our prefixes would begin with an End-of-RIB too many."""
-    w.announce(MINE, ALSO)
-    w.gobgpd.latency = 0.3
-    await w.start()
+    with s.small():
+        w.announce(*[s.key(f"10.1.{n}.0/24") for n in range(12)])
+        w.gobgpd.latency = 0.3
+        await w.start()
+        await w.loop.let_pass(8)
     names = [name for name, _ in w.called("change", "add_neighbor")]
-    assert ["change", *["add_neighbor"] * 3] == names
+    assert [*["change"] * 6, *["add_neighbor"] * 3] == names
 
 
 @s.plays(file=True)
