@@ -59,6 +59,17 @@ def test_default_pool_may_be_meant() -> None:
     create.check_pool(network("172.17.0.0/16", internal=True), accepted=False)
 
 
+@pytest.mark.parametrize(
+    "subnet",
+    ["127.0.0.0/24", "224.0.0.0/24", "169.254.1.0/24", "0.0.0.0/0", "fe80::/64", "ff05::/64"],
+)
+def test_a_subnet_that_nobody_routes_is_refused(subnet: str) -> None:
+    """Neighbours would refuse it as a martian, and the host would have its gateway address."""
+    with refused("martian"):
+        create.check_local(network(subnet), (), (), NO_ROUTES)
+    create.check_local(network("10.1.1.0/24", "2001:db8::/64", "fd00::/64"), (), (), NO_ROUTES)
+
+
 def test_parent_missing_names_the_others() -> None:
     """The user sees which interfaces there are."""
     with pytest.raises(errors.BadRequest, match="eth0, eth1") as caught:

@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping
 from typing import Any, TypeAlias
 
 from bgp_ipvlan import model
-from bgp_ipvlan.config import neighbors, vocabulary
+from bgp_ipvlan.config import neighbors, policies, vocabulary
 from bgp_ipvlan.config import source as source_
 
 Table: TypeAlias = dict[str, Any]
@@ -22,8 +22,9 @@ def passed(source: source_.Source) -> Table:
     ranges.
 
     Raises:
-        errors.ConfigError: `password-file`.
+        errors.ConfigError: `password-file`; `bad-value`, as `policies.check`.
     """
+    policies.check(source)
     document: Table = copy.deepcopy(dict(source.document))
     for table in vocabulary.OURS:
         document.pop(table, None)

@@ -11,7 +11,7 @@ import itertools
 from collections.abc import Collection, Iterable, Mapping
 
 from bgp_ipvlan import errors, model, ownership
-from bgp_ipvlan.plan import own
+from bgp_ipvlan.plan import learned, own
 
 _DOCKER_POOLS = [
     # Docker's built-in pools (moby, ipamutils): cut into /16 and /20, the same on every host.
@@ -129,12 +129,19 @@ def check_local(
         tables: the routing table of the network's parent, and others where routes are in its way.
 
     Raises:
+        errors.BadRequest: `martian`.
         errors.Refused: `connected-overlap`, `own-overlap`, `foreign-route`.
     """
     connected = tuple(connected)
     networks = tuple(networks)
     for subnet in network.subnets:
         prefix = subnet.prefix
+        if learned.martian(prefix):
+            raise errors.BadRequest(
+                "martian",
+                f"subnet {prefix} has addresses that nobody routes (loopback, link-local, multicast, "
+                f"…; RFC 6890): choose another subnet",
+            )
         for other in connected:
             if _overlaps(prefix, other):
                 raise errors.Refused(

@@ -161,6 +161,12 @@ class Guards:
         return reason
 
 
+def martian(prefix: model.Prefix) -> bool:
+    """Whether a prefix is one that nobody routes, or inside of one, or around it."""
+    networks = map(ipaddress.ip_network, _MARTIANS[model.Family.of(prefix)])
+    return any(prefix.overlaps(one) for one in networks)
+
+
 @functools.cache
 def _martians(family: model.Family) -> Mapping[int, _Networks]:
     """Length → network bits → reason."""

@@ -81,6 +81,8 @@ class Life:
             self._deadline.cancel()
 
     def _note(self, error: errors.EngineError, said: str) -> None:
+        if self._quiet and error.reason == "gobgp-unreachable":
+            error = errors.EngineError(error.reason, "ours has ended; it is started again")
         self.trouble = error
         # Once for each time.
         if error.reason != said and (self.answered.is_set() or not self._quiet):

@@ -229,7 +229,11 @@ class Originated:
             asked = dataclasses.replace(wanted, prepend=0)
             if not self._told_prepend:
                 self._told_prepend = True
-                log.warning("not prepended prefix=%s reason=prepend-internal", wanted.prefix)
+                log.warning(
+                    "not prepended prefix=%s reason=prepend-internal (there are neighbors in our "
+                    "own AS, who would take it for a loop)",
+                    wanted.prefix,
+                )
         if not self.graceful_shutdown:
             return asked
         # RFC 8326 section 4: the mark, and within the AS the least preference.
