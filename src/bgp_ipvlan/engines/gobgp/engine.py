@@ -119,12 +119,13 @@ class GobgpEngine:
         the host is just booting, is waited for, first here and then while all else goes on.
 
         Raises:
-            errors.EngineError: `gobgp-missing`, `gobgp-as`.
+            errors.EngineError: `gobgp-missing`, `gobgp-as`, `port-in-use`.
         """
         del forwarding_preserved
         self._restarted = restarted
         self._follow(self._config.neighbors, self._config.dynamic)
         if self._process is not None:
+            await process_.port_is_free(self._config)
             await self._process.start(restarted=restarted)
         self._task = asyncio.create_task(self._life.run(), name="gobgp")
         try:

@@ -20,6 +20,7 @@ from bgp_ipvlan.engines.gobgp import learned as learned_
 
 log = logging.getLogger("bgp_ipvlan")
 
+_FEW = 20
 _AT_ONCE = 100
 """Prefixes looked up in one call."""
 
@@ -73,6 +74,8 @@ class Originated:
         self._waiters: list[_Waiter] = []
         self.foreign: set[Key] = set()
         """Prefixes that another client of gobgpd announces: ours wait."""
+        self._left: set[Key] = set()
+        """What gobgpd would not take back."""
         self.there: set[Key] = set()
         """What gobgpd announces for us."""
         self.graceful_shutdown = False
@@ -97,15 +100,19 @@ class Originated:
 
     def mark_all(self) -> None:
         """Look at everything again."""
-        self._mark(self._wanted)
+        left, self._left = self._left, set()
+        self._mark([*self._wanted, *left])
 
     def _mark(self, keys: Iterable[Key]) -> None:
         self._dirty.update(dict.fromkeys(keys))
         self._news.set()
 
     def look(self, keys: Iterable[Key]) -> None:
-        """Look at some prefixes again, as far as they are ours."""
+        """Look at some prefixes again: ours, and a few others, which an earlier life may have left."""
+        others = [key for key in (keys := list(keys)) if key not in self._wanted]
         self._mark([key for key in keys if key in self._wanted])
+        if len(others) <= _FEW:
+            self._mark(others)
 
     async def told(self, keys: Collection[Key] | None = None) -> None:
         """Return when gobgpd has been told, from now on, of some prefixes, or of all (None).
@@ -207,7 +214,8 @@ class Originated:
             if error.reason == "gobgp-unreachable":
                 raise
             for key in work.gone:
-                await self._try(key, self._api.delete(*key))
+                if not await self._try(key, self._api.delete(*key)):
+                    self._left.add(key)
             for key, asked in work.announced.items():
                 if await self._try(key, self._api.add(asked)):
                     self.there.add(key)

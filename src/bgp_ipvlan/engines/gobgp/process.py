@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import ipaddress
 import logging
 import os
@@ -18,6 +19,7 @@ import pathlib
 import re
 import shlex
 import shutil
+import socket
 import tomllib
 
 from bgp_ipvlan import errors, model
@@ -30,6 +32,8 @@ _LEVELS = {"debug": logging.DEBUG, "info": logging.DEBUG, "error": logging.ERROR
 _FILE_ONLY = {"route-reflector", "route-server", "apply-policy", "error-handling", "bfd"}
 _LONGEST = 30.0
 """Seconds between two starts, at most."""
+_TRIES, _TRY = 10, 0.2
+"""How often a port is tried, and the seconds in between."""
 _ENOUGH = 60.0
 """Seconds after which one that ran is not one that fails at once."""
 
@@ -149,6 +153,42 @@ class Process:
             found = _LINE.search(text)
             level = _LEVELS.get(found["level"], logging.WARNING) if found else logging.WARNING
             log.log(level, "gobgpd: %s", found["rest"] if found else text)
+
+
+async def port_is_free(config: model.SpeakerConfig) -> None:
+    """gobgpd would try for ever, and say so in its log alone.
+
+    Raises:
+        errors.EngineError: `port-in-use`.
+    """  # noqa: D403 - a program
+    for address in config.listen_addresses if config.listen_port else ():
+        for left in reversed(range(_TRIES)):
+            if _binds(address, config.listen_port):
+                break
+            if not left:
+                raise errors.EngineError(
+                    "port-in-use",
+                    f"another process listens on {address} port {config.listen_port}: stop it (`ss "
+                    f"-ltnp` tells which), use it with --gobgp-api if it is a gobgpd, or give "
+                    f"another --listen or --listen-port",
+                )
+            # One of ours that was killed a moment ago may still hold it.
+            await asyncio.sleep(_TRY)
+
+
+def _binds(address: model.Address, port: int) -> bool:
+    family = socket.AF_INET if address.version == 4 else socket.AF_INET6
+    with socket.socket(family, socket.SOCK_STREAM) as trial:
+        trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if address.version == 6:
+            trial.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        try:
+            trial.bind((str(address), port))
+            trial.listen()
+        except OSError as error:
+            # What else there may be gobgpd says better.
+            return error.errno != errno.EADDRINUSE
+        return True
 
 
 def special(document: str) -> frozenset[model.Address]:
