@@ -109,10 +109,11 @@ class Originated:
 
     def look(self, keys: Iterable[Key]) -> None:
         """Look at some prefixes again: ours, and a few others, which an earlier life may have left."""
-        others = [key for key in (keys := list(keys)) if key not in self._wanted]
-        self._mark([key for key in keys if key in self._wanted])
-        if len(others) <= _FEW:
-            self._mark(others)
+        ours: list[Key] = []
+        others: list[Key] = []
+        for key in keys:
+            (ours if key in self._wanted else others).append(key)
+        self._mark(ours if len(others) > _FEW else ours + others)
 
     async def told(self, keys: Collection[Key] | None = None) -> None:
         """Return when gobgpd has been told, from now on, of some prefixes, or of all (None).
