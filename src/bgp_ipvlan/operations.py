@@ -218,6 +218,8 @@ class Operations:
         )
 
     def _can_speak(self) -> None:
+        if self.settings.engine is model.EngineKind.KERNEL:
+            return  # the engine says where neighbours belong
         if not self.settings.local_as:
             raise errors.ConfigError(
                 "no-as", "the daemon has no AS number: start it again with --as"

@@ -29,7 +29,8 @@ GLOBAL = Schema(
         "graceful-restart.config.restart-time": int,
     },
     impossible={
-        "apply-policy": "say what may come in with [policy] import",
+        "apply-policy": "say what may come in with [policy] import; what goes out are own prefixes "
+        "alone, or --engine gobgp",
         "confederation": "leave it out, or use another daemon as engine",
         "config.bind-to-device": "give the device's addresses as local-address-list; for a VRF "
         "set sysctl net.ipv4.tcp_l3mdev_accept=1",
@@ -64,7 +65,8 @@ _GROUP = Schema(
         "afi-safis": list[dict[str, Any]],
     },
     impossible={
-        "apply-policy": "say what may come in with [policy] import",
+        "apply-policy": "say what may come in with [policy] import; what goes out are own prefixes "
+        "alone, or --engine gobgp",
         "route-reflector": "it never passes a learned route on; reflect on a router",
         "route-server": "it never passes a learned route on; serve on a router",
         "config.vrf": "for a VRF of the kernel give transport.config.bind-interface",
@@ -100,7 +102,8 @@ _AFI_SAFI = Schema(
         **{f"{family}.{path}": float for family in _FAMILIES for path in _LIMIT},
     },
     impossible={
-        "apply-policy": "say what may come in with [policy] import",
+        "apply-policy": "say what may come in with [policy] import; what goes out are own prefixes "
+        "alone, or --engine gobgp",
         "route-selection-options": "the decision is that of RFC 4271; leave it out",
         "ipv4-unicast.config.send-default-route": "it announces this host's networks only",
         "ipv6-unicast.config.send-default-route": "it announces this host's networks only",
