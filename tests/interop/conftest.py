@@ -12,18 +12,23 @@ from tests.interop import scene as scene_
 ENGINES = (scene_.EMBEDDED, scene_.ATTACHED_3, scene_.SPAWNED_3, scene_.ATTACHED_4)
 
 
-_SECOND_LOOK = ("test_engine_neighbors", "test_engine_learning")
+_SECOND_LOOK = {
+    "test_engine_neighbors": ("gobgp-spawned-3", "gobgp-attached-4"),
+    "test_engine_learning": ("gobgp-spawned-3", "gobgp-attached-4"),
+    "test_gobgp_engine": ("gobgp-attached-4",),
+    "test_gobgp_api": ("3-multi", "4-single"),
+}
 """What is the same for all gobgpds is standing for one of them, and for `make soak` for all."""
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark those for `make soak`."""
-    others = {scene_.SPAWNED_3.name, scene_.ATTACHED_4.name}
     for item in items:
-        of_all = isinstance(item, pytest.Function) and item.module.__name__.endswith(_SECOND_LOOK)
-        if of_all and any(name in item.name for name in others):
-            item.add_marker(pytest.mark.soak)
+        if isinstance(item, pytest.Function):
+            others = _SECOND_LOOK.get(item.module.__name__.rpartition(".")[2], ())
+            if any(name in item.name for name in others):
+                item.add_marker(pytest.mark.soak)
 
 
 def there(engine: scene_.Engine) -> scene_.Engine:
