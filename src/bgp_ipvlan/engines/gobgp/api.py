@@ -158,7 +158,7 @@ class Api:
             question = messages.ListPathRequest(
                 table=self._dialect.base, family=messages.Family(afi=family, safi=1)
             )
-            async for answer in self._stream("ListPath", question, timeout=None):
+            async for answer in self._stream("ListPath", question, bounded=False):
                 found = self._dialect.destination.FromString(answer).destination.paths
                 rows += self._equal(self._decoder.rows([raw for raw in found if raw.best]), found)
                 if len(rows) >= watch.SLICE:
@@ -409,8 +409,9 @@ class Api:
             return await self._use().call(self._method(name), question, answer)
 
     async def _stream(
-        self, name: str, question: Any, *, timeout: float | None = calls.TIMEOUT
+        self, name: str, question: Any, *, bounded: bool = True
     ) -> AsyncGenerator[bytes, None]:
+        timeout = calls.TIMEOUT if bounded else None
         stream = self._use().stream(self._method(name), question, timeout=timeout)
         try:
             with calls.translated(self.target):
