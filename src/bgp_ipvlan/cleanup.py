@@ -28,7 +28,7 @@ async def cleanup(
 
     Raises:
         errors.ConfigError: `already-running`.
-        errors.Refused: `containers-attached`.
+        errors.Refused: `containers-attached`, `containers-unseen`.
         errors.KernelError: something could not be removed; the rest was.
     """
     with app.only_one():
@@ -49,6 +49,13 @@ async def cleanup(
 
 async def _check_containers(links: kernel.links.KernelLinks, *, force: bool) -> None:
     scan = await links.scan_slaves()
+    if not scan.complete and not force:
+        raise errors.Refused(
+            "containers-unseen",
+            "not every container's network namespace can be looked into from here, so some may have "
+            "links of ours: run it as root on the host itself (in a container: --pid host), or use "
+            "--force, which cuts them off",
+        )
     away = [s for s in scan.slaves if s.namespace and ownership.alias_identity(s.alias)]
     if away and not force:
         raise errors.Refused(

@@ -57,7 +57,7 @@ OWN_ALONE = {
 def test_what_goes_out_is_the_files_own_matter_where_it_says_so(load: Any) -> None:
     """An export policy, or a reflector's client, and nothing is added to what goes out."""
     flags = {"local_as": 64512, "router_id": "192.0.2.1", "neighbors": ("192.0.2.2",)}
-    policy = '[global.apply-policy.config]\ndefault-export-policy = "accept-route"\n'
+    policy = '[global.apply-policy.config]\ndefault-export-policy = "reject-route"\n'
     client = """
 [[neighbors]]
   [neighbors.config]
@@ -70,6 +70,11 @@ def test_what_goes_out_is_the_files_own_matter_where_it_says_so(load: Any) -> No
         made = tomllib.loads(config.gobgp_document(load(text, **flags)))
         assert "policy-definitions" not in made, text
         assert "export-policy-list" not in made["global"].get("apply-policy", {}).get("config", {})
+    accepts = '[global.apply-policy.config]\ndefault-export-policy = "accept-route"\n'
+    made = tomllib.loads(
+        config.gobgp_document(load(accepts + "export-policy-list = []\n", **flags))
+    )
+    assert made["policy-definitions"] == [OWN_ALONE], "that is GoBGP's default, and no wish"
 
 
 def test_flags_alone(load: Any) -> None:

@@ -21,6 +21,7 @@ _RETRY = 5
 _DEFERRAL = 60
 """Seconds that a restarted gobgpd waits at most for neighbours that do not come up, before it tells
 the others anything; as our own speaker. GoBGP's own are 360."""
+_ACCEPT = "accept-route"
 _OWN = "bgp-ipvlan-own"
 """Name of our export policy."""
 _NAMES = {model.Family.IPV4: "ipv4-unicast", model.Family.IPV6: "ipv6-unicast"}
@@ -79,7 +80,9 @@ def _own_alone(made: Table) -> None:
         for kind in ("route-reflector", "route-server")
     )
     applied = _section(made, "global.apply-policy.config")
-    if passes or "export-policy-list" in applied or "default-export-policy" in applied:
+    default = applied.get("default-export-policy", _ACCEPT)
+    # To accept all is GoBGP's own default, and many a file says it without meaning a transit.
+    if passes or applied.get("export-policy-list") or default != _ACCEPT:
         return
     applied["export-policy-list"] = [_OWN]
     applied["default-export-policy"] = "reject-route"
