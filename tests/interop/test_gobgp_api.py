@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import ipaddress
+import pathlib
 import signal
 import struct
 import time
@@ -523,6 +524,9 @@ async def test_one_that_hangs_is_noticed(
     async with scene.api() as api:
         monkeypatch.setattr(calls, "TIMEOUT", 0.5)
         scene.process.signal(signal.SIGSTOP)
+        stat = pathlib.Path(f"/proc/{scene.process.pid}/stat")
+        while stat.read_text().rpartition(")")[2].split()[0] != "T":  # noqa: ASYNC240 - /proc
+            await asyncio.sleep(0.01)
         try:
             for call in (api.counts(V4), api.neighbors(), api.lookup(V4, [b"\0"])):
                 with pytest.raises(errors.EngineError, match="start it") as caught:

@@ -126,7 +126,11 @@ def test_reload_of_a_range(undisturbed: Rack) -> None:
     ("file", "reason", "says"),
     [
         (GLOBAL + TO_LEFT + "[global", "config-file", "config.toml is not TOML"),
-        (GLOBAL + TO_LEFT.replace("peer-as", "peer-ass"), "unknown-key", "did you mean config.p"),
+        (
+            GLOBAL + TO_LEFT.replace("peer-as", "peer-ass"),
+            "unknown-key",
+            "did you mean neighbors.config.p",
+        ),
         (GLOBAL.replace(str(AS), "1") + TO_LEFT, "needs-restart", "systemctl restart"),
     ],
     ids=["not-toml", "unknown-key", "another-as"],
