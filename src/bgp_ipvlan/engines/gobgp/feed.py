@@ -114,12 +114,11 @@ class Feed:
         return None if listening.cancelled() else listening.result()
 
     def again(self) -> int:
-        """Read the table once more; returns which one that will be."""
-        if self._is_listed:
-            # Prefix by prefix takes minutes, and what comes by itself is in order.
-            asyncio.get_running_loop().call_soon(self.on_table, self.begun)
-            return self.begun
-        if self._listening is not None:
+        """Read the table once more; returns which one that will be.
+
+        Not where it is read prefix by prefix, which takes minutes: then nobody is told.
+        """
+        if self._listening is not None and not self._is_listed:
             self._listening.cancel()
         return self.begun + 1
 

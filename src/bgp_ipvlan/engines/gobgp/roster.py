@@ -335,7 +335,7 @@ class Roster:
         if found is not None:
             in_file = self._is_first and told in map(_told, self._config.neighbors)
             known = _MARK.fullmatch(found.description)
-            same = known and known["digest"] == marked.description.split()[1]
+            same = not self._spawned and known and known["digest"] == _digest(one)
             if in_file or (same and one.address not in self._renewed):
                 return
             if one.address in self._special:
@@ -417,6 +417,8 @@ class Roster:
 
     def _shown(self, one: model.NeighborStatus) -> model.NeighborStatus:
         """Without our mark, and by the name that it has now."""
+        if one.dynamic and _MARK.fullmatch(one.description):
+            return dataclasses.replace(one, description="")
         if one.address not in self._ours:
             return one
         wanted = self._wanted.get(one.address)
