@@ -136,7 +136,7 @@ class Roster:
     def established(self) -> tuple[model.Address, ...]:
         """Whose sessions are up."""
         up = model.SessionState.ESTABLISHED
-        return tuple(a for a, one in self._statuses.items() if one.state is up)
+        return tuple(one.address for one in self.statuses() if one.state is up)
 
     def internal(self) -> bool:
         """Whether there are neighbours in our own AS."""
