@@ -41,9 +41,15 @@ async def cleanup(
             await links.close()
         files = state_.remove(state_dir)
         for path in sockets:
-            if path.is_socket():
-                path.unlink()
-                files += 1
+            # What a gobgpd of ours has beside our own, which is left where we were killed.
+            beside = (
+                path.with_name(ownership.GOBGPD_FILE),
+                path.with_name(ownership.GOBGPD_SOCKET),
+            )
+            for one in (path, *beside):
+                if one.is_socket() or one.name == ownership.GOBGPD_FILE:
+                    files += one.exists()
+                    one.unlink(missing_ok=True)
         return [*lines, f"removed {files} files"]
 
 

@@ -132,7 +132,6 @@ def subnets(
 
 
 def _network(within: model.Prefix, number: int, length: int) -> model.Prefix:
-
     kind = ipaddress.IPv4Network if within.version == 4 else ipaddress.IPv6Network
     return kind((number, length))
 

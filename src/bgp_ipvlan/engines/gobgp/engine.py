@@ -385,6 +385,9 @@ class GobgpEngine:
         """Wait until gobgpd has been told something, but not for long."""
         if self._task is None or not self._life.is_there:
             what.close()
+            if self._task is not None and self._process is None:
+                # It may be cut off from us only, and go on announcing.
+                log.warning("gobgpd has not taken back all reason=gobgp-unreachable")
             return
         try:
             async with asyncio.timeout(_TOLD):

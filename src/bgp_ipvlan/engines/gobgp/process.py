@@ -22,7 +22,7 @@ import shutil
 import socket
 import tomllib
 
-from bgp_ipvlan import errors, model
+from bgp_ipvlan import errors, model, ownership
 
 log = logging.getLogger("bgp_ipvlan")
 
@@ -50,8 +50,8 @@ class Process:
     def __init__(self, command: str, document: str, folder: pathlib.Path) -> None:
         self._command = shlex.split(command)
         self._document = document
-        self._file = folder / "gobgpd.toml"
-        self._socket = folder / "gobgpd.sock"
+        self._file = folder / ownership.GOBGPD_FILE
+        self._socket = folder / ownership.GOBGPD_SOCKET
         self.generation = 0
         """How often it was started."""
         self._task: asyncio.Task[None] | None = None
